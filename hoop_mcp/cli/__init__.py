@@ -1,0 +1,1 @@
+"""The hoop-mcp command: one file per command group; parses, calls, prints; no logic."""

@@ -1,0 +1,1 @@
+"""The inbound rim: outcomes rendered for a protocol."""

@@ -1,0 +1,1 @@
+"""Transport facts to a Principal, or nobody."""

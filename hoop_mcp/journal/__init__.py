@@ -1,0 +1,1 @@
+"""Tamper evidence, without knowing where bytes rest."""

@@ -1,0 +1,1 @@
+"""The first minutes: demo, doctor, client configuration."""

@@ -1,0 +1,1 @@
+"""The decision point: documents and facts in, one Decision out."""

@@ -1,0 +1,1 @@
+"""Text to facts: the offline reader, PostgreSQL's own trees, and the tracer over them."""

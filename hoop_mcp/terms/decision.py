@@ -1,0 +1,75 @@
+"""What policy says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+
+class Effect(IntEnum):
+    """Order is strictness, so "strictest wins" is ``max()``."""
+
+    ALLOW = 0
+    HOLD = 1
+    DENY = 2
+
+
+class Operator(IntEnum):
+    """The mask ladder; order is weight, so "heaviest mask" is ``max()``."""
+
+    KEEP = 0
+    PARTIAL = 1
+    GENERALISE = 2
+    PSEUDONYM = 3
+    REDACT = 4
+    NULLIFY = 5
+
+
+MaskOption: TypeAlias = tuple[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMask:
+    """What happens to one shown column that carries personal data.
+
+    ``category`` is the catalogue's (or ``unclassified``); ``entity`` what its values are (EMAIL_ADDRESS) where the
+    catalogue says; ``rule`` the id of the rule whose operator won, None for the default redact.
+    """
+
+    operator: Operator
+    category: str
+    entity: str | None = None
+    rule: str | None = None
+    options: tuple[MaskOption, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The smallest limits among the rules that matched; None where no rule sets one. Bytes and milliseconds."""
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+    min_group: int | None = None
+    timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The policy decision point's answer for one analysed statement under one mandate.
+
+    ``rules`` are the ids of the rules that decided, ``because`` their words, in the same order, strictest first.
+    ``masks`` has one place per output column: None where nothing personal is shown. ``code`` is None on allow.
+    ``instead`` tells the agent what to do about a deny or hold. ``shadow`` is what policies in observe mode would
+    have said: journaled beside, never enforced.
+    """
+
+    effect: Effect
+    rules: tuple[str, ...]
+    because: tuple[str, ...]
+    masks: tuple[ColumnMask | None, ...] = ()
+    limits: Limits = Limits()
+    code: str | None = None
+    instead: str = ""
+    reviewers: tuple[str, ...] = ()
+    shadow: Decision | None = None

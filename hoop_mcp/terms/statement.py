@@ -1,0 +1,100 @@
+"""What a statement is and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Verb(IntEnum):
+    """What a statement does to the data; the heaviest verb anywhere in it is ``max()``."""
+
+    READ = 1
+    WRITE = 2
+
+
+class RelationName(NamedTuple):
+    """A table or view as the statement names it; ``schema`` is None where the search path decides."""
+
+    schema: str | None
+    name: str
+
+
+class ColumnRef(NamedTuple):
+    """A column of a real relation: ``public.customers.email``."""
+
+    schema: str
+    table: str
+    column: str
+
+    @property
+    def relation(self) -> str:
+        """``schema.table``, the form policies and the journal use."""
+        return f"{self.schema}.{self.table}"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}.{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Exactly one statement of an allowed kind, as the offline reader understood it.
+
+    ``sql`` is the agent's text, byte for byte: it is what is analysed and what runs. ``template`` is the same
+    statement with every literal and comment taken out, fit for the clear part of the journal. ``inner`` is the
+    exact source slice under an EXPLAIN, else None. ``names`` are folded as PostgreSQL folds them.
+    """
+
+    sql: str = field(repr=False)
+    verb: Verb
+    relations: frozenset[RelationName]
+    functions: frozenset[str]
+    types: frozenset[str]
+    template: str
+    fingerprint: str
+    has_literals: bool
+    inner: str | None = field(default=None, repr=False)
+    analyze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column of the answer.
+
+    ``sources`` are the catalogued columns whose value can reach it; empty means nothing personal flows here, as far
+    as lineage goes. ``type_name`` is PostgreSQL's own ("text", "int8", "_text" for an array of text).
+    """
+
+    name: str
+    type_name: str
+    sources: frozenset[ColumnRef] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """How a statement uses the data: shown (see ``columns``), probed, or looked up.
+
+    A *probe* steers which rows come back, their order, their number, or whether an error is raised. A *lookup* is an
+    equality of a catalogued lookup column with constants. ``relations`` are named in the statement, ``behind`` are
+    reached through views, rules and children; both as ``schema.table``.
+    """
+
+    verb: Verb
+    columns: tuple[OutputColumn, ...]
+    probes: frozenset[ColumnRef]
+    lookups: frozenset[ColumnRef]
+    relations: frozenset[str]
+    behind: frozenset[str]
+    functions: frozenset[str]
+    bounded: bool = False
+
+    @property
+    def shown(self) -> frozenset[ColumnRef]:
+        """Every catalogued column that reaches an output column."""
+        return frozenset[ColumnRef]().union(*(column.sources for column in self.columns))
+
+    @property
+    def personal(self) -> bool:
+        """Whether anything personal is touched at all; if not, the clean login runs it."""
+        return bool(self.probes or self.lookups or any(column.sources for column in self.columns))
