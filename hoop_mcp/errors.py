@@ -7,7 +7,9 @@
     ├── SettingsError         hoop.yaml, a policy or a catalogue cannot be used; carries every fault at once
     ├── NotBuiltYet           a finished name whose work has not landed; the command exits 2
     ├── DatabaseUnavailable   no connection to a governed database
-    └── JournalUnavailable    the journal cannot commit: nothing runs and nothing is answered
+    ├── JournalUnavailable    the journal cannot commit: nothing runs and nothing is answered
+    ├── NotCanonical          an event or a body that has no canonical bytes: it is not an entry
+    └── SealBroken            a sealed part does not open: wrong key, wrong place, or altered bytes
 
 Codes by group: HOOP1xx the call, 2xx the SQL, 3xx policy, 4xx approval, 5xx the database, 6xx the journal,
 7xx masking. :data:`CODES` is the one table; docs/errors.md is tested against it. A code's ``instead`` is what the
@@ -173,3 +175,11 @@ class DatabaseUnavailable(HoopError):
 
 class JournalUnavailable(HoopError):
     """The journal cannot commit."""
+
+
+class NotCanonical(HoopError):
+    """An event or a body that has no canonical bytes; the message names the place, never the value."""
+
+
+class SealBroken(HoopError):
+    """A sealed part does not open: wrong key, wrong place, or altered bytes. Which of these is not said."""

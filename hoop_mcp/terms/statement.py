@@ -37,25 +37,33 @@ class ColumnRef(NamedTuple):
         return f"{self.schema}.{self.table}.{self.column}"
 
 
+class Token(NamedTuple):
+    """One word of a statement for the journal.
+
+    ``kind`` is "k" (keyword, punctuation), "i" (identifier), "l" (literal) or "p" (parameter).
+    """
+
+    kind: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """Exactly one statement of an allowed kind, as the offline reader understood it.
 
-    ``sql`` is the agent's text, byte for byte: it is what is analysed and what runs. ``template`` is the same
-    statement with every literal and comment taken out, fit for the clear part of the journal. ``inner`` is the
-    exact source slice under an EXPLAIN, else None. ``names`` are folded as PostgreSQL folds them.
+    ``sql`` is the agent's text, byte for byte: it is what is analysed and what runs. ``relations`` are named in it,
+    common table expressions left out; ``words`` are all its identifiers, folded as PostgreSQL folds them; ``tokens``
+    are what :func:`hoop_mcp.sql.template.template` makes the clear text of the journal from. ``parameters`` is the
+    highest ``$n``.
     """
 
     sql: str = field(repr=False)
     verb: Verb
     relations: frozenset[RelationName]
-    functions: frozenset[str]
-    types: frozenset[str]
-    template: str
-    fingerprint: str
+    words: frozenset[str] = field(repr=False)
+    tokens: tuple[Token, ...] = field(repr=False)
     has_literals: bool
-    inner: str | None = field(default=None, repr=False)
-    analyze: bool = False
+    parameters: int
 
 
 @dataclass(frozen=True, slots=True)

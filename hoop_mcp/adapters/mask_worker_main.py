@@ -1,0 +1,111 @@
+"""The mask worker's process: frames in on fd 0, frames out on fd 1, nothing else.
+
+It is given no environment, no arguments and no credentials; the pseudonym key comes as the first frame. It writes no
+log: what fails is told to the parent by class name. It ends when its input ends, so it never outlives the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from hoop_mcp.masking import wire
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from hoop_mcp.masking.detect import Detector
+
+MEMORY_LIMIT = 4 << 30
+"""Bytes of address space (RLIMIT_AS): generous for a large answer, far below what would trouble the machine."""
+
+LARGE_ANSWER = 1 << 20
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    # Whatever a library prints must not land between frames, nor a value on a terminal.
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it ends us by closing the pipe
+    with contextlib.suppress(ValueError, OSError):  # not every platform lets a process limit itself
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    requests = sys.stdin.buffer
+    key = _read(requests)
+    if key is None:
+        return
+    detector = _warm(key)
+    _write(replies, b"ready")
+    while (payload := _read(requests)) is not None:
+        answer = _answer(payload, detector, key)
+        _write(replies, answer)
+        if len(answer) > LARGE_ANSWER:
+            del payload, answer
+            gc.collect()
+
+
+def _warm(key: bytes) -> Detector:
+    """Load detection, build its automata, and take what stands out of the collector's sight."""
+    from hoop_mcp.masking.apply import mask_columns  # noqa: PLC0415 - loaded in this process, after its limits are set
+    from hoop_mcp.masking.detect import Detector  # noqa: PLC0415 - loaded in this process, after its limits are set
+    from hoop_mcp.masking.plan import ColumnPlan, MaskPlan  # noqa: PLC0415 - loaded in this process, after its limits are set
+
+    detector = Detector()
+    plan = MaskPlan((ColumnPlan("notes", "text", scan=True), ColumnPlan("payload", "jsonb", scan=True)))
+    for _ in range(2):
+        mask_columns(plan, [SAMPLES, [f'{{"note": "{text}"}}' for text in SAMPLES]], finder=detector, key=key)
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # a collection in the middle of a large answer doubles its time; one runs after it instead
+    return detector
+
+
+def _answer(payload: bytes, detector: Detector, key: bytes) -> bytes:
+    from hoop_mcp.masking.apply import mask_columns  # noqa: PLC0415 - loaded in this process, after its limits are set
+
+    try:
+        plan, columns = wire.read_request(payload)
+        return wire.reply(mask_columns(plan, columns, finder=detector, key=key))
+    except MemoryError:
+        raise  # no telling what is half done: the server starts a new worker
+    except Exception as raised:
+        return wire.refusal(raised)
+
+
+def _read(stream: BinaryIO) -> bytes | None:
+    head = stream.read(wire.LENGTH)
+    if len(head) < wire.LENGTH:
+        return None
+    size = int.from_bytes(head, "big")
+    payload = stream.read(size)
+    return payload if len(payload) == size else None
+
+
+def _write(stream: BinaryIO, payload: bytes) -> None:
+    left = memoryview(wire.frame(payload))
+    while left:
+        left = left[stream.write(left) :]
+
+
+SAMPLES = tuple(
+    shape.format(n=n, m=97 * n % 1000, k=7919 * n % 10_000)
+    for n in range(100, 140)
+    for shape in (
+        "Customer {n} called about order {m}-{k}, phone +49 30 {n}{k}, mail a.{m}@example.org, thanks.",
+        "Invoice INV-{n}{m} of 2024-01-1: {m},{k:02} EUR to DE89 3704 0044 0532 0130 00, card 4111 1111 1111 {k}",
+        "Fehler im Modul Abrechnung, Version {n}.{m}; Teléfono 0{n} {m} {k}; Straße {n}, IP 10.{m}.1.2, id {k}{n}{m}A",
+        "fe80::{n}:{m} 00:1a:2b:aa:bb:cc 123-45-{k} AB{n}{m}C {n}{m}{k}X passport account number {k}{n}{m}",
+    )
+)
+"""Texts of many shapes, none of anybody: RE2 builds its automata while reading, and the first call should not wait."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A server error to a refusal: a code and a sentence of ours, never the server's message, detail, hint or context.
+
+PostgreSQL's messages quote values ("invalid input syntax for type integer: "a@b.c"", "Key (email)=(…) already exists"),
+so nothing of them is passed on but the SQLSTATE.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from hoop_mcp.errors import Refused
+
+_UNKNOWN_NAME = {
+    "42P01": "The statement names a relation that PostgreSQL does not find on this search path.",
+    "42703": "The statement names a column that PostgreSQL does not find.",
+    "42883": "The statement calls a function or operator that does not exist for these types.",
+    "42704": "The statement names a type or object that does not exist.",
+    "3F000": "The statement names a schema that does not exist.",
+    "42702": "A column name in the statement is ambiguous.",
+    "42P09": "A name in the statement is ambiguous.",
+    "42725": "A function call in the statement fits several functions.",
+    "42803": "A column is neither grouped nor aggregated.",
+    "42804": "Two types in the statement do not fit together.",
+    "42846": "A cast in the statement does not exist.",
+    "42P18": "The type of a parameter cannot be told from the statement.",
+    "42P08": "The type of a parameter is ambiguous.",
+    "42P10": "A column reference in the statement is out of place.",
+    "42P02": "The statement uses a parameter that was not given.",
+}
+
+
+def refusal_for(error: BaseException, *, parsing: bool) -> Refused:
+    """The refusal for what the driver raised while parsing or running an agent's statement."""
+    state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    if state is None:
+        if isinstance(error, asyncpg.InterfaceError) and not _lost(error):
+            return Refused("HOOP214", "The parameters do not fit the statement.")
+        return Refused("HOOP506", "The connection to the database was lost.")
+    state = str(state)
+    if parsing and state in _UNKNOWN_NAME:
+        return Refused("HOOP209", _UNKNOWN_NAME[state])
+    if state == "42601":
+        return Refused("HOOP203", "PostgreSQL cannot read the statement.")
+    if state == "42501":
+        return Refused("HOOP504", "PostgreSQL refused this login a privilege the statement needs.")
+    if state in ("57014", "25P03"):
+        return Refused("HOOP502", "The statement ran into its time limit.")
+    if state == "55P03":
+        return Refused("HOOP502", "A table is locked by somebody else just now.")
+    if state in ("57P01", "57P02", "57P03", "57P05") or state.startswith("08"):
+        return Refused("HOOP506", "The database ended the connection.")
+    if state == "25006":
+        return Refused("HOOP206", "The statement tried to write.")
+    if parsing and state.startswith("42"):
+        return Refused("HOOP209", f"PostgreSQL refused the statement's form (SQLSTATE {state}).")
+    return Refused("HOOP503", f"PostgreSQL raised an error (SQLSTATE {state}).")
+
+
+def _lost(error: BaseException) -> bool:
+    return isinstance(error, (asyncpg.ConnectionDoesNotExistError, asyncpg.InternalClientError)) or "closed" in str(
+        error
+    )

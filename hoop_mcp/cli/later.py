@@ -1,0 +1,23 @@
+"""Commands that have a name already: they take anything, do nothing, and say so."""
+
+from __future__ import annotations
+
+import click
+
+from hoop_mcp.errors import NotBuiltYet
+
+
+def not_built(name: str, says: str) -> click.Command:
+    """A command that exits 2 with ``not built yet: NAME`` whatever its arguments."""
+
+    def run(rest: tuple[str, ...]) -> None:
+        sub = f" {rest[0]}" if rest and not rest[0].startswith("-") and rest[0].isalnum() else ""
+        raise NotBuiltYet(f"{name}{sub}")
+
+    return click.Command(
+        name,
+        callback=run,
+        params=[click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)],
+        help=f"{says} Not built yet.",
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )

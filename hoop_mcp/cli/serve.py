@@ -1,0 +1,46 @@
+"""``hoop-mcp serve``."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from hoop_mcp.cli.options import config_option
+from hoop_mcp.errors import NotBuiltYet, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from hoop_mcp.doors.opening import Gatekeeper
+
+
+@click.command()
+@config_option
+@click.option("--http", metavar="HOST:PORT", help="Serve Streamable HTTP instead of stdio.")
+def serve(config: Path, http: str | None) -> None:
+    """Serve MCP on stdio; stdout belongs to the protocol, everything else goes to stderr."""
+    if http is not None:
+        raise NotBuiltYet("serve --http")
+    if not config.is_file():  # told before the handshake; every other fault ends the server once its gate opens
+        raise SettingsError((f"{config}: there is no such file; name one with --config or HOOP_MCP_CONFIG",))
+    from hoop_mcp.doors import logs
+
+    logs.configure()
+    from hoop_mcp.doors.mcp import build_server
+    from hoop_mcp.doors.stdio import serve_stdio
+
+    asyncio.run(serve_stdio(build_server(lambda: _gate(config))))
+
+
+@asynccontextmanager
+async def _gate(config: Path) -> AsyncIterator[Gatekeeper]:
+    # Parsers, drivers and recognizers load in a thread, so that messages are still answered meanwhile.
+    await asyncio.to_thread(__import__, "hoop_mcp.wiring.serving")
+    from hoop_mcp.wiring.serving import open_gate
+
+    async with open_gate(config) as gate:
+        yield gate

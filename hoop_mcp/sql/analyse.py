@@ -1,0 +1,162 @@
+"""Both readers' findings to one Analysis: trees read, paired and traced, and the two readers made to agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hoop_mcp.errors import Refused
+from hoop_mcp.sql.expressions import not_understood, unvouched
+from hoop_mcp.sql.facts import FIRST_NORMAL_OID, CatalogFacts
+from hoop_mcp.sql.functions import vouched_functions
+from hoop_mcp.sql.growth import check_growth
+from hoop_mcp.sql.metadata import METADATA
+from hoop_mcp.sql.oids import Oids, collect
+from hoop_mcp.sql.tracer import Tracer
+from hoop_mcp.sql.tree import Node, NodeSchema, read
+from hoop_mcp.terms import Analysis, OutputColumn, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hoop_mcp.sql.facts import RelationFacts
+    from hoop_mcp.terms import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """The parse tree and the rewritten tree of one statement, and every OID the catalogs must explain."""
+
+    parse: Node = field(repr=False)
+    rewritten: Node = field(repr=False)
+    oids: Oids
+
+
+def read_trees(parse_dump: str, rewritten_dump: str, schema: NodeSchema) -> Trees:
+    """Read the two dumps of one Parse.
+
+    Raises:
+        Refused: HOOP211, HOOP207, HOOP208 as :mod:`.tree`; HOOP206 where a rule turned the statement into several.
+    """
+    parse = read(parse_dump, schema)
+    rewritten = read(rewritten_dump, schema)
+    if type(parse) is not Node or parse.tag != "QUERY":
+        raise not_understood("a statement that is not a query")
+    if type(rewritten) is not list or len(rewritten) != 1 or type(rewritten[0]) is not Node:
+        raise Refused("HOOP206", "A rule turns the statement into something other than one read.")
+    return Trees(parse, rewritten[0], collect(parse, rewritten[0]))
+
+
+def analyse(statement: Statement, trees: Trees, facts: CatalogFacts, columns: Sequence[tuple[str, str]]) -> Analysis:
+    """Trace the statement.
+
+    Args:
+        statement: the offline reading, which must agree with the tree.
+        trees: both trees of this Parse.
+        facts: what the catalogs say of ``trees.oids``.
+        columns: name and ``pg_type.typname`` of each output column, as the server described them.
+
+    Raises:
+        Refused: whatever is not understood, not vouched for, or not agreed on.
+    """
+    named = collect(trees.parse).relations
+    _readers_agree(statement, [_relation(facts, oid) for oid in named])
+    opaque = _metadata_views(trees, facts)
+    inner = collect(trees.rewritten, opaque=frozenset(opaque))
+    _everything_is_vouched(statement, inner, facts)
+    tracer = Tracer(facts, opaque)
+    try:
+        check_growth(trees.rewritten, facts, opaque)
+        flows = tracer.subquery(trees.rewritten, None)
+    except LookupError:
+        raise not_understood("a variable that reaches out of the statement") from None
+    except RecursionError:
+        raise Refused("HOOP207", "The statement nests deeper than this gateway analyses.") from None
+    if len(flows) != len(columns):
+        raise Refused("HOOP210", "The tree and the server's description give different numbers of columns.")
+    relations = frozenset(_relation(facts, oid).full_name for oid in named)
+    reached = frozenset(_relation(facts, oid).full_name for oid in inner.relations)
+    return Analysis(
+        verb=Verb.READ,
+        columns=tuple(
+            OutputColumn(name, type_name, flow) for (name, type_name), flow in zip(columns, flows, strict=True)
+        ),
+        probes=frozenset(tracer.probes),
+        lookups=frozenset(tracer.lookups),
+        relations=relations,
+        behind=reached - relations,
+        functions=frozenset(tracer.functions),
+    )
+
+
+def _relation(facts: CatalogFacts, oid: int) -> RelationFacts:
+    relation = facts.relations.get(oid)
+    if relation is None:
+        raise Refused("HOOP213", "The statement reaches a relation that is not open to anyone here.")
+    return relation
+
+
+def _readers_agree(statement: Statement, named: list[RelationFacts]) -> None:
+    """PostgreSQL is the authority; sqlglot is the witness that must have seen the same relations."""
+    in_tree = {(relation.schema, relation.name) for relation in named}
+    for seen in statement.relations:
+        if not any(seen.name == name and seen.schema in (None, schema) for schema, name in in_tree):
+            raise _disagreement()
+    for schema, name in in_tree:
+        if not any(seen.name == name and seen.schema in (None, schema) for seen in statement.relations):
+            raise _disagreement()
+
+
+def _disagreement() -> Refused:
+    return Refused("HOOP210", "The two readers of this statement disagree about which tables it names.")
+
+
+def _metadata_views(trees: Trees, facts: CatalogFacts) -> dict[int, int]:
+    """``id()`` of each expanded range table entry that the parse tree names as a vouched catalog view -> its OID.
+
+    The rewriter replaces a view's entry in place and never reorders, so both trees are walked in step; names of the
+    entry and of its columns must be the same on both sides.
+    """
+    views = {
+        oid
+        for oid, relation in facts.relations.items()
+        if relation.metadata and relation.kind == "v" and relation.full_name in METADATA
+    }
+    found: dict[int, int] = {}
+    if not views & collect(trees.parse).relations:
+        return found
+    stack: list[tuple[Any, Any]] = [(trees.parse, trees.rewritten)]
+    while stack:
+        one, other = stack.pop()
+        if type(one) is list and type(other) is list:
+            stack.extend(zip(one, other, strict=False))
+        elif type(one) is Node and type(other) is Node and one.tag == other.tag:
+            if one.tag == "RANGETBLENTRY" and one["rtekind"] == "0" and other["rtekind"] == "1":
+                oid = one.number("relid")
+                if oid in views and one["eref"] == other["eref"]:
+                    found[id(other)] = oid
+                continue
+            stack.extend((value, other.get(key)) for key, value in one.items())
+    return found
+
+
+def _everything_is_vouched(statement: Statement, oids: Oids, facts: CatalogFacts) -> None:
+    vouched = vouched_functions()
+    for oid in sorted(oids.functions):
+        function = facts.functions.get(oid)
+        if function is None:
+            raise not_understood("a function the catalogs do not list")
+        if not function.builtin or function.signature not in vouched:
+            # Only a name the agent wrote itself is said back; one behind a view stays there.
+            written = function.name in statement.words or function.builtin
+            raise unvouched(function.full_name if written else "a function behind a view")
+    for kind, made in (("operator", oids.operators), ("collation", oids.collations), ("operator class", oids.classes)):
+        if any(oid >= FIRST_NORMAL_OID for oid in made):
+            raise unvouched(f"a user-defined {kind}")
+    for oid in oids.types:
+        kind_of_type = facts.types.get(oid)
+        if kind_of_type is None or kind_of_type.hazardous:
+            name = (
+                kind_of_type.name if kind_of_type is not None and kind_of_type.name in statement.words else "a column"
+            )
+            raise Refused("HOOP212", f"The type of {name} runs code that nobody here has vouched for.")

@@ -1,0 +1,47 @@
+"""A statement PostgreSQL has analysed and not run: both trees, the facts they need, and the trace made of them once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from hoop_mcp.sql.analyse import Trees, analyse
+
+if TYPE_CHECKING:
+    from hoop_mcp.sql.facts import CatalogFacts
+    from hoop_mcp.terms import Analysis, Statement
+
+
+class Login(StrEnum):
+    """The two logins: *clean* cannot read personal columns at all, *full* may read what some policy opens."""
+
+    CLEAN = "clean"
+    FULL = "full"
+
+
+@dataclass(slots=True)
+class Resolved:
+    """One Parse on one login. ``columns`` are (name, ``pg_type.typname``); ``parameters`` the types of ``$1``, ``$2``.
+
+    ``known`` are the names the database already had: what the journal's clear template may keep.
+    """
+
+    statement: Statement
+    login: Login
+    trees: Trees = field(repr=False)
+    facts: CatalogFacts = field(repr=False)
+    columns: tuple[tuple[str, str], ...]
+    parameters: tuple[str, ...]
+    known: frozenset[str] = field(repr=False)
+    _analysis: Analysis | None = None
+
+    def trace(self) -> Analysis:
+        """The trace, made on first asking; a kept statement keeps it.
+
+        Raises:
+            Refused: see :func:`hoop_mcp.sql.analyse.analyse`.
+        """
+        if self._analysis is None:
+            self._analysis = analyse(self.statement, self.trees, self.facts, self.columns)
+        return self._analysis

@@ -1,0 +1,349 @@
+"""The order of a call, pinned; and that every way out is a refusal which ran nothing more."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from hoop_mcp.errors import JournalUnavailable, Refused
+from hoop_mcp.gate import Gate
+from hoop_mcp.masking.apply import Masked
+from hoop_mcp.policy.rules import MaskChoice, Policy, PolicySet, Rule, When
+from hoop_mcp.sql.catalogue import Catalogue, Category, Classification
+from hoop_mcp.sql.resolved import Login, Resolved
+from hoop_mcp.terms import (
+    Analysis,
+    Answer,
+    ColumnRef,
+    Credential,
+    Effect,
+    ListDatabases,
+    Operator,
+    OutputColumn,
+    Principal,
+    Receipt,
+    Refusal,
+    RunSql,
+    ToolCall,
+    Verb,
+    WhoAmI,
+)
+
+EMAIL = ColumnRef("public", "customers", "email")
+CATALOGUE = Catalogue(
+    "shop",
+    {EMAIL: Classification("contact", "EMAIL_ADDRESS"), ColumnRef("public", "customers", "id"): Classification("none")},
+    (Category("contact", ("customers",)),),
+)
+RAW = "ingrid@example.com"
+
+
+def policies(*, then=Effect.ALLOW, mode_masks=()):
+    rule = Rule(
+        id="read",
+        when=When(kind=frozenset({Verb.READ}), only_tables=frozenset({"public.customers"})),
+        then=then,
+        because="Answering a ticket needs it.",
+        masks=mode_masks,
+    )
+    scope = {"databases": frozenset({"shop"}), "roles": frozenset({"agent"}), "purposes": frozenset({"support"})}
+    return PolicySet.of([Policy(name="p", owner="o", rules=(rule,), **scope)])
+
+
+class Rehearsal:
+    """Plays every part but the gate's, and writes down who was called in which order."""
+
+    def __init__(self, *, analysis=None, rows=((RAW,),), **breaks):
+        self.steps = []
+        self.events = []
+        self.breaks = breaks
+        self.rows = rows
+        self.analysis = analysis or Analysis(
+            verb=Verb.READ,
+            columns=(OutputColumn("email", "text", frozenset({EMAIL})),),
+            probes=frozenset(),
+            lookups=frozenset(),
+            relations=frozenset({"public.customers"}),
+            behind=frozenset(),
+            functions=frozenset(),
+        )
+
+    name = "shop"
+    catalogue = CATALOGUE
+
+    def _step(self, name):
+        self.steps.append(name)
+        if error := self.breaks.get(name.replace(" ", "_")):
+            raise error
+
+    # the journal
+    async def record(self, event):
+        self._step(event.kind.value)
+        self.events.append(event)
+        return Receipt(len(self.events), "leaf", len(self.events) + 1)
+
+    # the masker
+    async def mask(self, plan, rows, *, timeout_s=None):
+        self._step("mask")
+        return Masked(orjson.dumps([["[EMAIL_ADDRESS]"] for _ in rows]), tuple(c.name for c in plan.columns))
+
+    # the database
+    @asynccontextmanager
+    async def lease(self, login):
+        self._step(f"lease {login.value}")
+        self.login = login
+        yield self
+        self.steps.append("released")
+
+    async def resolve(self, statement, timeout_ms):
+        self._step("resolve")
+        return Resolved(
+            statement,
+            self.login,
+            None,
+            None,
+            (("email", "text"),),
+            (),
+            frozenset({"customers", "email"}),
+            self.analysis,
+        )
+
+    async def execute(self, resolved, parameters, limit):
+        self._step("execute")
+        if wait := self.breaks.get("hang"):
+            await wait
+        return list(self.rows)[:limit]
+
+    async def plan(self, resolved, parameters):
+        self._step("plan")
+        return ["Seq Scan on customers"]
+
+    async def unchanged(self, resolved):
+        self._step("unchanged")
+
+    async def describe(self):
+        self._step("describe")
+        return []
+
+    def gate(self, policy_set=None):
+        return Gate(
+            identify=self.identify,
+            databases={"shop": self},
+            policies=policy_set or policies(),
+            journal=self,
+            masker=self,
+            now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+            engine="none",
+        )
+
+    def identify(self, credential):
+        self._step("identify")
+        return Principal("local:x", "agent", ("agent",), ("support",), credential.session)
+
+    async def ask(self, sql="SELECT email FROM customers", policy_set=None, **more):
+        call = ToolCall("c1", Credential("stdio", "s1", os_user="x"), RunSql("query", sql, **more))
+        gate = self.gate(policy_set)
+        outcome = await gate.handle(call)
+        await gate.close()
+        return outcome
+
+
+@pytest.mark.anyio
+async def test_an_allowed_call_takes_every_step_in_the_documented_order():
+    rehearsal = Rehearsal()
+    outcome = await rehearsal.ask()
+    assert rehearsal.steps == [
+        "identify", "lease full", "resolve", "intent", "execute", "mask", "unchanged", "released", "outcome",
+    ]  # fmt: skip
+    assert isinstance(outcome, Answer)
+    body = json.loads(outcome.body)
+    assert body["rows"] == [["[EMAIL_ADDRESS]"]]
+    assert body["columns"] == [{"name": "email", "type": "text", "category": "contact", "mask": "redact"}]
+    assert RAW not in outcome.body.decode()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("then", [Effect.DENY, Effect.HOLD])
+async def test_a_denied_or_held_call_never_executes_and_is_journaled(then):
+    rehearsal = Rehearsal()
+    outcome = await rehearsal.ask(policy_set=policies(then=then))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code.startswith("HOOP3")
+    assert outcome.instead
+    assert "execute" not in rehearsal.steps
+    assert "intent" not in rehearsal.steps
+    assert rehearsal.steps[-1] == "refusal"
+
+
+@pytest.mark.anyio
+async def test_nothing_executes_when_the_intent_cannot_be_recorded():
+    rehearsal = Rehearsal(intent=JournalUnavailable("disk full"))
+    outcome = await rehearsal.ask()
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "HOOP601"
+    assert "execute" not in rehearsal.steps
+
+
+@pytest.mark.anyio
+async def test_nothing_is_answered_when_the_outcome_cannot_be_recorded():
+    rehearsal = Rehearsal(outcome=JournalUnavailable("disk full"))
+    outcome = await rehearsal.ask()
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "HOOP601"
+
+
+@pytest.mark.anyio
+async def test_a_refusal_that_cannot_be_recorded_is_still_a_refusal():
+    rehearsal = Rehearsal(refusal=JournalUnavailable("disk full"))
+    outcome = await rehearsal.ask(policy_set=policies(then=Effect.DENY))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "HOOP601"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", ["identify", "resolve", "execute", "mask", "unchanged", "lease_full"])
+@pytest.mark.parametrize("error", [RuntimeError(f"value {RAW}"), Refused("HOOP505", "It changed.")])
+async def test_an_error_at_any_step_is_a_journaled_refusal_that_reveals_nothing(step, error):
+    rehearsal = Rehearsal(**{step: error})
+    outcome = await rehearsal.ask()
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == ("HOOP505" if isinstance(error, Refused) else "HOOP199")
+    assert RAW not in str(outcome)
+    last = rehearsal.events[-1]
+    assert last.clear["result"]["code"] == outcome.code
+    assert last.kind.value == ("outcome" if "intent" in rehearsal.steps else "refusal")
+
+
+@pytest.mark.anyio
+async def test_rows_are_withheld_when_the_catalogs_changed_meanwhile():
+    rehearsal = Rehearsal(unchanged=Refused("HOOP505", "It changed."))
+    outcome = await rehearsal.ask()
+    assert isinstance(outcome, Refusal)
+    assert not [event for event in rehearsal.events if event.kind.value == "outcome" and "answer" not in event.sealed]
+
+
+@pytest.mark.anyio
+async def test_a_column_the_masker_gave_up_on_withholds_the_answer():
+    class GivesUp(Rehearsal):
+        async def mask(self, plan, rows, *, timeout_s=None):
+            return Masked(b"[[null]]", ("email",), (), failed=(0,))
+
+    outcome = await GivesUp().ask()
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "HOOP701"
+
+
+@pytest.mark.anyio
+async def test_what_touches_nothing_personal_changes_over_to_the_clean_login():
+    clean = Analysis(
+        verb=Verb.READ,
+        columns=(OutputColumn("email", "text"),),
+        probes=frozenset(),
+        lookups=frozenset(),
+        relations=frozenset({"public.customers"}),
+        behind=frozenset(),
+        functions=frozenset(),
+    )
+    rehearsal = Rehearsal(analysis=clean)
+    assert isinstance(await rehearsal.ask(), Answer)
+    leases = [step for step in rehearsal.steps if step.startswith("lease")]
+    assert leases == ["lease full", "lease clean"]
+    assert rehearsal.steps.index("execute") > rehearsal.steps.index("lease clean")
+    assert rehearsal.login is Login.CLEAN
+
+
+@pytest.mark.anyio
+async def test_cancelling_is_raised_through_and_journaled():
+    never = asyncio.get_running_loop().create_future()
+    rehearsal = Rehearsal(hang=never)
+    gate = rehearsal.gate()
+    call = ToolCall("c1", Credential("stdio", "s1", os_user="x"), RunSql("query", "SELECT email FROM customers"))
+    task = asyncio.create_task(gate.handle(call))
+    while "execute" not in rehearsal.steps:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await gate.close()
+    assert rehearsal.events[-1].kind.value == "outcome"
+    assert rehearsal.events[-1].clear["result"]["code"] == "HOOP109"
+
+
+@pytest.mark.anyio
+async def test_a_write_never_reaches_the_database():
+    rehearsal = Rehearsal()
+    outcome = await rehearsal.ask("DELETE FROM customers WHERE id = 1")
+    assert outcome.code == "HOOP206"
+    assert rehearsal.steps == ["identify", "refusal"]
+
+
+@pytest.mark.anyio
+async def test_the_clear_part_of_every_entry_holds_no_literal_no_alias_and_no_reason():
+    secrets = ["ana@x.de", "ana_doe_alias", "because of Ana"]
+    rehearsal = Rehearsal()
+    await rehearsal.ask(
+        f"SELECT email AS {secrets[1]} FROM customers WHERE id = $1 -- {secrets[0]}",
+        params=(secrets[0],),
+        reason=secrets[2],
+    )
+    for event in rehearsal.events:
+        clear = json.dumps(dict(event.clear))
+        assert not [secret for secret in secrets if secret in clear]
+    sealed = b"".join(part for event in rehearsal.events for part in event.sealed.values()).decode()
+    assert all(secret in sealed for secret in secrets)
+
+
+@pytest.mark.anyio
+async def test_the_answer_is_sealed_byte_for_byte_as_it_was_sent():
+    rehearsal = Rehearsal()
+    outcome = await rehearsal.ask()
+    assert rehearsal.events[-1].sealed["answer"] == outcome.body
+
+
+@pytest.mark.anyio
+async def test_more_rows_than_asked_for_are_cut_and_said():
+    rehearsal = Rehearsal(rows=[(RAW,)] * 5)
+    outcome = await rehearsal.ask(max_rows=3)
+    body = json.loads(outcome.body)
+    assert body["row_count"] == 3
+    assert body["truncated"] is True
+    assert "max_rows" in " ".join(body["notices"])
+
+
+@pytest.mark.anyio
+async def test_an_answer_over_the_byte_limit_is_cut_to_rows_that_fit():
+    class Wide(Rehearsal):
+        async def mask(self, plan, rows, *, timeout_s=None):
+            return Masked(orjson.dumps([["x" * 100_000] for _ in rows]), ("email",))
+
+    body = json.loads((await Wide(rows=[(RAW,)] * 5).ask()).body)
+    assert 0 < body["row_count"] < 5
+    assert body["truncated"] is True
+
+
+@pytest.mark.anyio
+async def test_describing_tools_are_journaled_like_any_call():
+    for ask in (ListDatabases(), WhoAmI()):
+        rehearsal = Rehearsal()
+        outcome = await rehearsal.gate().handle(ToolCall("c1", Credential("stdio", "s", os_user="x"), ask))
+        assert isinstance(outcome, Answer)
+        assert [event.kind.value for event in rehearsal.events] == ["intent", "outcome"]
+
+
+@pytest.mark.anyio
+async def test_explain_runs_nothing():
+    rehearsal = Rehearsal()
+    call = ToolCall("c1", Credential("stdio", "s", os_user="x"), RunSql("explain", "SELECT email FROM customers"))
+    outcome = await rehearsal.gate().handle(call)
+    assert json.loads(outcome.body)["verdict"] == "allow"
+    assert "execute" not in rehearsal.steps
+
+
+@pytest.mark.anyio
+async def test_a_kept_mask_is_told_as_kept():
+    kept = policies(mode_masks=(MaskChoice("contact", Operator.KEEP),))
+    body = json.loads((await Rehearsal().ask(policy_set=kept)).body)
+    assert body["columns"][0]["mask"] == "keep"
