@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
@@ -80,6 +81,8 @@ MOST_ROWS = 1_000
 MOST_BYTES = 256_000
 TIMEOUT_MS = 5_000
 _KEPT_LOGINS = 5_000
+_KEPT_DECISIONS = 16
+_read = lru_cache(maxsize=1_000)(read)  # reading is pure: the same text means the same to the offline reader
 
 
 class Journal(Protocol):
@@ -208,11 +211,11 @@ class Gate:
         database = self._analyst.database(ask.database)
         trail.database = database.name
         trail.mandate = mandate(principal, ask.role, ask.purpose)
-        trail.statement = statement = read(ask.sql)
+        trail.statement = statement = _read(ask.sql)
         if statement.verb is Verb.WRITE:
             raise Refused("HOOP206", "The query tool only reads, and this statement writes.")
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
-            decision = self._analyst.decide(analysis, database, principal, trail.mandate, ask.reason).decision
+            decision = self._analyst.decide_again(resolved, database, principal, trail.mandate, ask.reason)
             trail.decision = decision
             if decision.effect is not Effect.ALLOW:
                 raise refused_by(decision)
@@ -252,7 +255,7 @@ class Gate:
         database = self._analyst.database(ask.database)
         trail.database = database.name
         trail.mandate = mandate(principal, ask.role, ask.purpose)
-        trail.statement = statement = read(ask.sql)
+        trail.statement = statement = _read(ask.sql)
         if statement.verb is Verb.WRITE:
             raise Refused("HOOP206", "Plans of writes are not served here.")
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
@@ -262,6 +265,7 @@ class Gate:
             await self._journal.record(trail.intent())
             # A plan over personal columns tells of their statistics: only where nothing personal steers it.
             lines: list[str] = []
+            await lease.unchanged(resolved)
             if decision.effect is Effect.ALLOW and not analysis.probes and not analysis.lookups:
                 lines = await lease.plan(resolved, ask.params)
         masked = await self._masker.mask(_PLAN_OF_PLANS, [(line,) for line in lines])
@@ -368,7 +372,12 @@ class Analyst:
         self.databases = databases
         self._policies = policies
         self._now = now
+        self._by_the_clock = any(rule.when.hours for policy in policies.policies for rule in policy.rules)
         self._logins: dict[tuple[str, str], Login] = {}
+        self._personal = {
+            name: frozenset(ref.column for ref, held in database.catalogue.columns.items() if held.personal)
+            for name, database in databases.items()
+        }
 
     def database(self, name: str | None) -> Database:
         """The database named, or the only one."""
@@ -391,7 +400,7 @@ class Analyst:
         trace would have shown: the clean login holds no privilege on a personal column.
         """
         key = (database.name, statement.sql)
-        login = self._logins.get(key) or _likely(database.catalogue, statement)
+        login = self._logins.get(key) or _likely(self._personal[database.name], statement)
         for _ in range(2):
             async with database.lease(login) as lease:
                 resolved = await lease.resolve(statement, TIMEOUT_MS)
@@ -410,7 +419,28 @@ class Analyst:
         self, analysis: Analysis, database: Database, principal: Principal, standing: Mandate, reason: str | None
     ) -> Judged:
         """The policy decision, with its facts."""
-        seen = facts(
+        return Judged(
+            decide(self._policies, seen := self._facts(analysis, database, principal, standing, reason)), seen
+        )
+
+    def decide_again(
+        self, resolved: Resolved, database: Database, principal: Principal, standing: Mandate, reason: str | None
+    ) -> Decision:
+        """The policy decision, kept beside a kept statement where nothing but the caller's standing can change it."""
+        if self._by_the_clock or reason is not None:
+            return self.decide(resolved.trace(), database, principal, standing, reason).decision
+        key = (standing, principal.actor, principal.client.name if principal.client else None)
+        decision = resolved.decisions.get(key)
+        if decision is None:
+            decision = self.decide(resolved.trace(), database, principal, standing, reason).decision
+            if len(resolved.decisions) < _KEPT_DECISIONS:
+                resolved.decisions[key] = decision
+        return decision
+
+    def _facts(
+        self, analysis: Analysis, database: Database, principal: Principal, standing: Mandate, reason: str | None
+    ) -> Facts:
+        return facts(
             analysis,
             database.catalogue,
             principal=principal,
@@ -420,7 +450,6 @@ class Analyst:
             reason=reason,
             metadata=frozenset(METADATA),
         )
-        return Judged(decide(self._policies, seen), seen)
 
     def _remember(self, key: tuple[str, str], login: Login) -> None:
         if len(self._logins) >= _KEPT_LOGINS:
@@ -433,11 +462,9 @@ def refused_by(decision: Decision) -> Refused:
     return Refused(decision.code or "HOOP301", " ".join(decision.because), decision.instead or None)
 
 
-def _likely(catalogue: Catalogue, statement: Statement) -> Login:
+def _likely(personal: frozenset[str], statement: Statement) -> Login:
     """A guess to save a Parse, never a judgement: full where a column with the name of a personal one is spoken of."""
-    personal = {ref.column for ref, held in catalogue.columns.items() if held.personal}
-    named = {relation.name for relation in statement.relations}
-    if not named:
+    if not statement.relations:
         return Login.CLEAN
     return Login.CLEAN if personal.isdisjoint(statement.words) and not _starred(statement) else Login.FULL
 

@@ -108,7 +108,7 @@ class Rehearsal:
             (("email", "text"),),
             (),
             frozenset({"customers", "email"}),
-            self.analysis,
+            _analysis=self.analysis,
         )
 
     async def execute(self, resolved, parameters, limit):
@@ -262,8 +262,9 @@ async def test_cancelling_is_raised_through_and_journaled():
     gate = rehearsal.gate()
     call = ToolCall("c1", Credential("stdio", "s1", os_user="x"), RunSql("query", "SELECT email FROM customers"))
     task = asyncio.create_task(gate.handle(call))
-    while "execute" not in rehearsal.steps:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while "execute" not in rehearsal.steps:
+            await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

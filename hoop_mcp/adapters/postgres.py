@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hoop_mcp.sql.catalogue import Catalogue
     from hoop_mcp.sql.facts import RelationFacts
+    from hoop_mcp.sql.oids import Oids
     from hoop_mcp.terms import JsonValue, Statement
 
 _DESCRIBE = """
@@ -50,7 +51,7 @@ class Lease:
         self._database = database
         self._session = session
         self._kept: Kept | None = None
-        self._ran = False
+        self._beginning: asyncio.Task[None] | None = None
         self.login = login
 
     async def resolve(self, statement: Statement, timeout_ms: int) -> Resolved:
@@ -61,11 +62,23 @@ class Lease:
         """
         self._database.check_hazards(statement)
         kept = self._session.kept(statement.sql)
-        await self._session.begin(timeout_ms, parse=kept is None)
+        if kept is not None and kept.known.epoch != self._database.catalog.epoch:
+            self._session.forget(statement.sql)
+            kept = None
         if kept is None:
+            await self._session.begin(timeout_ms, parse=True)
             kept = await self._parse(statement)
+        else:
+            # BEGIN goes out while the call is decided and its intent is journaled: it runs nothing.
+            self._beginning = asyncio.create_task(self._session.begin(timeout_ms, parse=False))
         self._kept = kept
         return kept.resolved
+
+    async def begun(self) -> None:
+        """Wait until the transaction is open, however that ends."""
+        if self._beginning is not None:
+            beginning, self._beginning = self._beginning, None
+            await beginning
 
     async def _parse(self, statement: Statement) -> Kept:
         database = self._database
@@ -92,7 +105,7 @@ class Lease:
             facts=known.facts,
             columns=columns,
             parameters=tuple(parameters),
-            known=_known_names(known),
+            known=_known_names(known, trees.oids),
         )
         await self._session.speak()
         kept = Kept(prepared, resolved, known)
@@ -105,13 +118,14 @@ class Lease:
         """Run what was resolved on this lease, fetching at most *limit* rows of text."""
         kept = self._held(resolved)
         texts = parameter_texts(parameters, resolved.parameters, self._database.array_types)
-        self._ran = True
+        await self.begun()
         return await self._session.fetch(kept, texts, limit)
 
     async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue]) -> list[str]:
         """The planner's tree, without costs."""
         self._held(resolved)
         texts = parameter_texts(parameters, resolved.parameters, self._database.array_types)
+        await self.begun()
         return await self._session.plan(resolved.statement, texts)
 
     async def unchanged(self, resolved: Resolved) -> None:
@@ -124,7 +138,7 @@ class Lease:
         if known.dependencies.empty:
             return
         if await self._database.catalog.fingerprint(known.dependencies) != known.fingerprint:
-            self._session.forget(resolved.statement.sql)
+            self._database.catalog.outdated()
             raise Refused("HOOP505", "What the statement depends on changed while it ran; the rows were withheld.")
 
     def _held(self, resolved: Resolved) -> Kept:
@@ -193,7 +207,10 @@ class PostgresDatabase:
             key: value for key, value in SESSION_SETTINGS.items() if key not in ("debug_pretty_print", "row_security")
         }
         return await asyncpg.connect(
-            self._dsns[login], server_settings={**settings, "statement_timeout": "10s"}, timeout=10.0
+            self._dsns[login],
+            # Our own catalog queries are the same all day: planning them once is most of their cost.
+            server_settings={**settings, "statement_timeout": "10s", "plan_cache_mode": "force_generic_plan"},
+            timeout=10.0,
         )
 
     def unavailable(self, error: BaseException) -> DatabaseUnavailable:
@@ -226,10 +243,13 @@ class PostgresDatabase:
             self._room[login].release()
             raise
         clean = False
+        lease = Lease(self, session, login)
         try:
-            yield Lease(self, session, login)
+            yield lease
+            await lease.begun()
             clean = True
         except Refused:
+            await lease.begun()
             clean = True
             raise
         finally:
@@ -377,12 +397,12 @@ class PostgresDatabase:
         await self.catalog.close()
 
 
-def _known_names(known: Known) -> frozenset[str]:
+def _known_names(known: Known, oids: Oids) -> frozenset[str]:
     names: set[str] = set()
     for relation in known.facts.relations.values():
         names |= {relation.schema, relation.name}
         names |= {column.name for column in relation.columns.values()}
-    for oid in known.dependencies.functions:
+    for oid in oids.functions:
         function = known.facts.functions.get(oid)
         if function is not None:
             names |= {function.name, function.schema}

@@ -99,7 +99,7 @@ SELECT encode(sha256(convert_to(coalesce(string_agg(row, ',' ORDER BY row), ''),
   UNION ALL SELECT 'type ' || oid || ':' || xmin FROM pg_catalog.pg_type WHERE oid = ANY ($2::oid[])
   UNION ALL SELECT 'function ' || oid || ':' || xmin FROM pg_catalog.pg_proc WHERE oid = ANY ($3::oid[])
   UNION ALL SELECT 'aggregate ' || aggfnoid::oid || ':' || xmin FROM pg_catalog.pg_aggregate
-    WHERE aggfnoid::oid = ANY ($3::oid[])
+    WHERE aggfnoid = ANY ($3::oid[]::regproc[])
 ) AS dependency(row)
 """
 
@@ -150,13 +150,14 @@ class Dependencies:
     @property
     def empty(self) -> bool:
         """Whether there is nothing that anyone but a superuser could change."""
-        return not self.relations and not self.types and all(oid < FIRST_NORMAL_OID for oid in self.functions)
+        return not self.relations and not self.types and not self.functions
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Facts as of one fingerprint."""
+    """Facts as of one fingerprint, learned in one epoch of the catalogs."""
 
+    epoch: int
     dependencies: Dependencies
     fingerprint: str
     facts: CatalogFacts = field(repr=False)
@@ -183,6 +184,12 @@ class Catalog:
         self._builtin: Mapping[int, FunctionFacts] = {}
         self._known: dict[tuple[frozenset[int], frozenset[int]], Known] = {}
         self.types = TypeTable({}, {}, frozenset())
+        self.epoch = 0
+
+    def outdated(self) -> None:
+        """Something changed: what was learned before is learned again, by every statement that rests on it."""
+        self.epoch += 1
+        self._known.clear()
 
     async def open(self) -> None:
         """Load what never changes while the server runs, and the types."""
@@ -194,7 +201,7 @@ class Catalog:
         """Load every type again, after one appeared that was not there."""
         async with self._connection() as connection:
             self.types = _type_table(await connection.fetch(_TYPES))
-        self._known.clear()
+        self.outdated()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -202,13 +209,13 @@ class Catalog:
             await self._idle.pop().close(timeout=2)
 
     async def know(self, oids: Oids) -> Known:
-        """Facts for every OID of a tree, as of now."""
+        """Facts for every OID of a tree, with the fingerprint they were true at."""
         key = (oids.relations, self.types.closure(oids.types) | (oids.functions - self._builtin.keys()))
-        known = self._known.get(key)
-        if known is not None and (
-            known.dependencies.empty or await self.fingerprint(known.dependencies) == known.fingerprint
-        ):
+        # Facts from before this Parse serve as well as fresh ones: the fingerprint taken after the last fetch is compared
+        # with theirs, so that whatever changed since they were learned withholds the rows.
+        if (known := self._known.get(key)) is not None:
             return known
+        epoch = self.epoch
         async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             rows = await self._relation_rows(connection, oids.relations)
             functions = dict(self._builtin)
@@ -218,12 +225,14 @@ class Catalog:
             dependencies = Dependencies(
                 relations=tuple(sorted(rows)),
                 types=tuple(sorted(self.types.closure(oids.types | column_types))),
-                functions=tuple(sorted(oids.functions)),
+                # A built-in function is replaced by a superuser only, against whom nothing here helps.
+                functions=tuple(sorted(oid for oid in oids.functions if oid >= FIRST_NORMAL_OID)),
             )
             fingerprint = await _fingerprint(connection, dependencies)
         facts = CatalogFacts(self._major, {}, MappingProxyType(functions), self.types.facts)
         relations: Mapping[int, RelationFacts] = RelationBuilder(rows, self._catalogue, facts, self._schema).build()
         known = Known(
+            epoch,
             dependencies,
             fingerprint,
             CatalogFacts(self._major, MappingProxyType(dict(relations)), facts.functions, facts.types),

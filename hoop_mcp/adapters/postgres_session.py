@@ -159,7 +159,11 @@ class Session:
         """Open the transaction the call runs in; *parse* hushes the server's log until :meth:`speak`."""
         hush = _HUSH if parse and self._may_hush else ""
         path = "'" + self._path.replace("'", "''") + "'"
-        await self._connection.execute(_PREAMBLE.format(timeout=timeout_ms, path=path, hush=hush))
+        try:
+            await self._connection.execute(_PREAMBLE.format(timeout=timeout_ms, path=path, hush=hush))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            self.usable = False
+            raise refusal_for(error, parsing=False) from None
         self._notices.clear()
 
     async def parse(self, statement: Statement, schema: NodeSchema) -> tuple[Any, Trees]:
@@ -316,15 +320,12 @@ def _array_text(values: list[JsonValue]) -> str:
 
 
 def _text_codecs(connection: asyncpg.Connection, types: TypeTable) -> None:
-    # The public set_type_codec() asks the server for each type and refuses composites, domains and ranges; the table it
-    # fills takes any type by OID. This is the one private seam of the driver in use: the version is pinned for it.
-    settings = connection._protocol.get_settings()  # noqa: SLF001 - the one private seam, pinned by version
+    # The public set_type_codec() asks the server for each type, calls back into Python for each cell, and refuses
+    # composites, domains and ranges; the table it fills takes any type by OID and knows a codec for text in C. This is the
+    # one private seam of the driver in use: the version is pinned for it.
+    settings = connection._protocol.get_settings()  # noqa: SLF001 - see above
     for row in types.rows.values():
-        settings.add_python_codec(row.oid, row.name, row.schema, [], "scalar", _same, _same, "text")
-
-
-def _same(text: str) -> str:
-    return text
+        settings.set_builtin_type_codec(row.oid, row.name, row.schema, "scalar", "text", "text")
 
 
 async def _may_hush(connection: asyncpg.Connection) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from hoop_mcp.masking.cells import count_entities, scan_cells
-from hoop_mcp.masking.operators import label_of, operator_for
+from hoop_mcp.masking.operators import Redact, label_of, operator_for
 from hoop_mcp.masking.pgtypes import looks_gated
 from hoop_mcp.masking.spans import replaced
 from hoop_mcp.masking.values import decoder
@@ -131,13 +131,17 @@ def _operated(
     assert how.mask is not None  # noqa: S101 - told to the type checker; the caller has looked
     operator = operator_for(how.mask, how.type_name, key=key)
     decode = decoder(how.type_name)
+    label = (how.mask.operator.name.lower(), label_of(how.mask))
+    count = Counter({label: len(cells) - cells.count(None)})
+    if isinstance(operator, Redact) and operator.placeholder is not None and decode is None:
+        # One placeholder for every value: nothing to work out cell by cell. NULL and "" stay what they are.
+        return [operator.placeholder if cell else cell for cell in cells], count
     masked: dict[str | None, Any] = {None: None}
     for text in dict.fromkeys(cells):
         if text is not None:
             value = operator(text)
             masked[text] = value if value is None or decode is None else decode(value)
-    label = (how.mask.operator.name.lower(), label_of(how.mask))
-    return [masked[cell] for cell in cells], Counter({label: len(cells) - cells.count(None)})
+    return [masked[cell] for cell in cells], count
 
 
 def _names(plan: MaskPlan, finder: Finder | None) -> tuple[str, ...]:

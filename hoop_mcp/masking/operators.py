@@ -74,11 +74,15 @@ class Redact:
     label: str
     type_name: str
 
+    @property
+    def placeholder(self) -> str | None:
+        """What stands for every value; None where the type cannot hold it."""
+        return f"[{self.label}]" if self.type_name in TEXT_LIKE else None
+
     def __call__(self, text: str) -> str | None:
         """Mask one printed cell."""
-        if self.type_name not in TEXT_LIKE:
-            return None
-        return f"[{self.label}]" if text else text
+        placeholder = self.placeholder
+        return placeholder if text or placeholder is None else text
 
 
 @dataclass(frozen=True, slots=True)

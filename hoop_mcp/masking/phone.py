@@ -124,12 +124,14 @@ def find_phones(text: str, cue_before: Callable[[int], bool]) -> list[tuple[int,
     places: list[tuple[int, int]] = []
     for run in _RUN.finditer(text):
         base = run.start()
+        glued = base > 1 and text[base - 1] in "-_/#." and text[base - 2].isalnum()
+        if glued and "+" not in run[0] and not cue_before(base):
+            continue  # SO-2026-056105: digits glued to a word are a number to call only where a cue says so
         body = run[0].rstrip(" (./+-")
         after = base + len(body)
         groups = [match.span() for match in _GROUP.finditer(body)]
         if _GOES_ON.match(text, after) and not _EXTENSION.match(text, after):
             groups.pop()  # 14:05, 0x1F, 12kg: the last group is no number of its own
-        glued = base > 1 and text[base - 1] in "-_/#." and text[base - 2].isalnum()
         reach = [0, *accumulate(sum(map(str.isdigit, body[start:end])) for start, end in groups)]
         first = 0
         while first < len(groups):

@@ -13,7 +13,7 @@ from hoop_mcp.sql.growth import check_growth
 from hoop_mcp.sql.metadata import METADATA
 from hoop_mcp.sql.oids import Oids, collect
 from hoop_mcp.sql.tracer import Tracer
-from hoop_mcp.sql.tree import Node, NodeSchema, read
+from hoop_mcp.sql.tree import Node, NodeSchema, read_unwrapped, unwrap
 from hoop_mcp.terms import Analysis, OutputColumn, Verb
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from hoop_mcp.sql.facts import RelationFacts
     from hoop_mcp.terms import Statement
+
+_LIST_BRACKETS = 4
+"""How much longer the list of one tree is than the tree, wrapping included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,11 @@ def read_trees(parse_dump: str, rewritten_dump: str, schema: NodeSchema) -> Tree
     Raises:
         Refused: HOOP211, HOOP207, HOOP208 as :mod:`.tree`; HOOP206 where a rule turned the statement into several.
     """
-    parse = read(parse_dump, schema)
-    rewritten = read(rewritten_dump, schema)
+    parse_text, rewritten_text = unwrap(parse_dump).strip(), unwrap(rewritten_dump).strip()
+    parse = read_unwrapped(parse_text, schema)
+    # Where the rewriter changed nothing it prints the same text in a list of one: one reading serves for both.
+    same = rewritten_text[:1] == "(" and rewritten_text[-1:] == ")" and rewritten_text[1:-1] == parse_text
+    rewritten = [parse] if same else read_unwrapped(rewritten_text, schema)
     if type(parse) is not Node or parse.tag != "QUERY":
         raise not_understood("a statement that is not a query")
     if type(rewritten) is not list or len(rewritten) != 1 or type(rewritten[0]) is not Node:
@@ -81,7 +87,7 @@ def analyse(statement: Statement, trees: Trees, facts: CatalogFacts, columns: Se
         columns=tuple(
             OutputColumn(name, type_name, flow) for (name, type_name), flow in zip(columns, flows, strict=True)
         ),
-        probes=frozenset(tracer.probes),
+        probes=tracer.probes,
         lookups=frozenset(tracer.lookups),
         relations=relations,
         behind=reached - relations,

@@ -42,6 +42,8 @@ _TOTAL = frozenset(
     | {(one, other) for one in ("int2", "int4", "int8", "float4") for other in ("float4", "float8")}
     | {(one, other) for one in ("text", "varchar", "bpchar", "name") for other in ("text", "varchar", "bpchar")}
 )
+_DOMAIN_TARGETS = frozenset({*_EXACT, "text", "varchar", "bpchar"})
+"""What every built-in type that implicitly becomes one of these becomes without fail."""
 
 
 class Coercions:
@@ -71,7 +73,12 @@ class Coercions:
         target = self._facts.types.get(want)
         if source is None or target is None:
             return True
-        # Turning a domain into what it is made of is no cast; PostgreSQL never turns anything into a domain here.
+        # PostgreSQL turns nothing into a domain here, so that a user's type as the target means a user's cast.
         if want >= FIRST_NORMAL_OID:
-            raise Refused("HOOP204", "A set operation turns one type into another by a cast nobody here has vouched for.")
+            raise Refused(
+                "HOOP204", "A set operation turns one type into another by a cast nobody here has vouched for."
+            )
+        # And a user's type that becomes a built-in one is a domain: that it is read as what it is made of is no cast.
+        if source.oid >= FIRST_NORMAL_OID:
+            return target.name not in _DOMAIN_TARGETS
         return (source.name, target.name) not in _TOTAL

@@ -42,7 +42,7 @@ _COMPARES = re.compile(
     r"(?:numeric|date|time|timestamp|timestamptz|interval|uuid|enum)_)(?:eq|ne|lt|le|gt|ge)\("
 )
 """Comparisons of scalars, which answer for any two values."""
-_MAX_STEPS = 300_000
+_MAX_STEPS = 100_000
 """Expressions walked, a recursive query each time anew: nested ones would take hours, and nothing else runs meanwhile."""
 
 
@@ -53,7 +53,8 @@ class ExpressionTracer(ABC):
         self._facts = facts
         self._vouched = vouched_functions()
         self._case_tests: list[Flow[ColumnRef]] = []
-        self.probes: set[ColumnRef] = set()
+        self.decisive: set[ColumnRef] = set()
+        self.keys: set[ColumnRef] = set()
         self.functions: set[str] = set()
         self._steps = 0
 
@@ -75,7 +76,16 @@ class ExpressionTracer(ABC):
 
     def steer(self, flow: Flow[ColumnRef]) -> None:
         """Whatever is personal in *flow* decides something: a probe."""
-        self.probes.update(flow - {COLLECTED})
+        self.decisive.update(flow - {COLLECTED})
+
+    def order(self, flow: Flow[ColumnRef]) -> None:
+        """Whatever is personal in *flow* sorts, groups or makes distinct: a probe like the others, kept apart."""
+        self.keys.update(flow - {COLLECTED})
+
+    @property
+    def probes(self) -> frozenset[ColumnRef]:
+        """Everything that steers, in whatever way."""
+        return frozenset(self.decisive | self.keys)
 
     def flow(self, item: Any, scope: Scope) -> Flow[ColumnRef]:
         """The flow of an expression, a list of them, or nothing.

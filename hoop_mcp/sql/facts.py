@@ -24,20 +24,24 @@ class ColumnFacts:
 
     ``sources`` are the catalogued columns whose value reading it can show: itself, the
     same column of children, what a generated column or a materialized view is made from; empty when reviewed clean.
+    ``derived`` marks one that is computed (generated, or of a view): whether it is null tells what its expression asks,
+    and a virtual one is evaluated where it is read.
     """
 
     name: str
     type_oid: int
     sources: frozenset[ColumnRef]
     lookup: bool = False
+    derived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RelationFacts:
     """A table or view by OID.
 
-    ``kind`` is ``pg_class.relkind``. ``metadata`` marks the vouched catalog relations,
-    whose columns beyond the harmless ones are simply not in ``columns``.
+    ``kind`` is ``pg_class.relkind``. ``metadata`` marks the vouched catalog relations, whose columns beyond the harmless
+    ones are simply not in ``columns``. ``steered`` are the columns that decide which rows a view has: of a plain view the
+    statement's own tree says so too, of a materialized one nothing else does.
     """
 
     oid: int
@@ -47,6 +51,7 @@ class RelationFacts:
     columns: Mapping[int, ColumnFacts] = field(repr=False)
     metadata: bool = False
     restricted: bool = False
+    steered: frozenset[ColumnRef] = frozenset()
 
     @property
     def full_name(self) -> str:

@@ -101,9 +101,7 @@ class _Weights:
         for name, value in query.items():
             if name not in ("cteList", "rtable", "targetList"):
                 self._weight(value, level)
-        return [
-            self._weight(entry["expr"], level) for entry in query.nodes("targetList") if entry["resjunk"] != "true"
-        ]
+        return [self._weight(entry["expr"], level) for entry in query.nodes("targetList") if entry["resjunk"] != "true"]
 
     def _entry(self, index: int, level: _Level) -> list[int]:
         if index in level.known or not 1 <= index <= len(level.entries):

@@ -42,9 +42,7 @@ _PARAMETER_DIGITS = 3
 
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
-_PREFIX = frozenset(
-    {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE, TokenType.PARAMETER, TokenType.AMP}
-)
+_OPERANDS = frozenset({TokenType.NULL, TokenType.TRUE, TokenType.FALSE, TokenType.STAR, TokenType.COMMA})
 _NAMES = frozenset({TokenType.VAR, TokenType.IDENTIFIER})
 _READS = (exp.Select, exp.SetOperation, exp.Values, exp.Subquery)
 _WRITES = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
@@ -126,7 +124,10 @@ def _check_shape(tokens: list[Any]) -> None:
     depth = run = joins = selects = 0
     for token in tokens:
         kind = token.token_type
-        run = run + 1 if kind in _PREFIX else 0
+        # A prefix operator nests without a bracket, and there are more of them than this tokenizer has names for: what
+        # counts is how long no value comes.
+        ends = kind in _OPENING or kind in _CLOSING or kind in _OPERANDS or _kind(token) in "il"
+        run = 0 if ends else run + 1
         if kind in _OPENING:
             depth += 1
         elif kind in _CLOSING:
@@ -282,7 +283,9 @@ def _highest_parameter(tokens: list[Any]) -> int:
     highest = 0
     for token, following in pairwise(tokens):
         if token.token_type is TokenType.PARAMETER and token.text == "$" and str(following.text).isdigit():
-            if len(str(following.text)) > _PARAMETER_DIGITS:  # such a number is a value, and would be journaled in clear
+            if (
+                len(str(following.text)) > _PARAMETER_DIGITS
+            ):  # such a number is a value, and would be journaled in clear
                 raise Refused("HOOP214", "A parameter of the statement has too high a number.")
             highest = max(highest, int(str(following.text)))
     return highest

@@ -115,7 +115,7 @@ class RelationBuilder:
             if column.generated is not None:
                 made_from = self._generated(column.generated, columns)
                 listed = self._listed(row, column)
-                columns[column.number] = ColumnFacts(column.name, column.type_oid, made_from | listed)
+                columns[column.number] = ColumnFacts(column.name, column.type_oid, made_from | listed, derived=True)
         for child in children:
             theirs = {column.name: column for column in child.columns.values()}
             for number, mine in columns.items():
@@ -153,11 +153,14 @@ class RelationBuilder:
         query = queries[0] if len(queries) == 1 and type(queries[0]) is Node else None
         behind = {oid: self._relation(oid) for oid in sorted(collect(query).relations - {row.oid})}
         flows: tuple[frozenset[ColumnRef], ...]
+        steered = frozenset[ColumnRef]().union(*(relation.steered for relation in behind.values()))
         try:
             if query is None:
                 raise Refused("HOOP211", "The rule of a view could not be read.")
             facts = replace(self._facts, relations=behind)
-            flows = Tracer(facts, {}).subquery(query, None)
+            tracer = Tracer(facts, {})
+            flows = tracer.subquery(query, None)
+            steered |= tracer.decisive | tracer.lookups
         except (Refused, LookupError):
             # A definition this tracer cannot follow shows everything it could reach, in every column.
             everything = frozenset[ColumnRef]().union(
@@ -165,19 +168,24 @@ class RelationBuilder:
             )
             unknown = frozenset({ColumnRef(row.schema, row.name, column.name) for column in row.columns})
             flows = tuple(everything | unknown for _ in row.columns)
+        if row.kind == "m":
+            # Which rows it holds was decided when it was filled, and no later tree says by what: to read any of its
+            # columns is to read of that. Known limit: not of the keys it was grouped by.
+            flows = tuple(flow | steered for flow in flows)
         columns = {
             column.number: ColumnFacts(
                 column.name,
                 column.type_oid,
                 (flows[place] if place < len(flows) else frozenset()) | self._listed(row, column),
                 lookup=self._catalogue.classify(ColumnRef(row.schema, row.name, column.name)).lookup,
+                derived=True,
             )
             for place, column in enumerate(row.columns)
         }
         restricted = self._catalogue.restricted(row.full_name) or any(
             relation.restricted or relation.kind not in "rpmv" for relation in behind.values()
         )
-        return RelationFacts(row.oid, row.schema, row.name, row.kind, columns, restricted=restricted)
+        return RelationFacts(row.oid, row.schema, row.name, row.kind, columns, restricted=restricted, steered=steered)
 
 
 def _variables(tree: Any) -> set[int]:

@@ -10,7 +10,7 @@ from hoop_mcp.sql.analyse import Trees, analyse
 
 if TYPE_CHECKING:
     from hoop_mcp.sql.facts import CatalogFacts
-    from hoop_mcp.terms import Analysis, Statement
+    from hoop_mcp.terms import Analysis, Decision, Statement
 
 
 class Login(StrEnum):
@@ -24,6 +24,7 @@ class Login(StrEnum):
 class Resolved:
     """One Parse on one login. ``columns`` are (name, ``pg_type.typname``); ``parameters`` the types of ``$1``, ``$2``.
 
+    ``decisions`` are policy's, by who asked: the policies of a running server do not change.
     ``known`` are the names the database already had: what the journal's clear template may keep.
     """
 
@@ -34,6 +35,7 @@ class Resolved:
     columns: tuple[tuple[str, str], ...]
     parameters: tuple[str, ...]
     known: frozenset[str] = field(repr=False)
+    decisions: dict[object, Decision] = field(default_factory=dict, repr=False)
     _analysis: Analysis | None = None
 
     def trace(self) -> Analysis:

@@ -7,10 +7,12 @@ Relations whose rows the product vouches for as metadata (information_schema.tab
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hoop_mcp.errors import Refused
-from hoop_mcp.sql.expressions import NOTHING, ExpressionTracer, Flow, not_understood
+from hoop_mcp.sql.coercions import Coercions
+from hoop_mcp.sql.expressions import COLLECTED, NOTHING, ExpressionTracer, Flow, not_understood
 from hoop_mcp.sql.facts import ColumnFacts
 from hoop_mcp.sql.scope import Scope
 from hoop_mcp.sql.tree import Node
@@ -28,7 +30,6 @@ _TABLEOID = -6
 _READABLE = frozenset("rpmv")
 _ROUNDS = 64
 _LOOKUP_CONSTANTS = 8
-_ARRAY_HEAD = 20
 _EQUALITY = frozenset(
     {
         "texteq(text,text)",
@@ -56,11 +57,13 @@ class Tracer(ExpressionTracer):
         """
         super().__init__(facts)
         self._opaque = opaque
+        self._coercions = Coercions(facts)
         self.lookups: set[ColumnRef] = set()
 
     def subquery(self, query: Node, outer: Scope | None) -> tuple[Flow[ColumnRef], ...]:
         """Trace a query at any level; the flow of each output column."""
-        return self._trace(self._open(query, outer))
+        flows = self._trace(self._open(query, outer))
+        return flows if outer is not None else tuple(flow - {COLLECTED} for flow in flows)
 
     # -- queries
 
@@ -80,8 +83,10 @@ class Tracer(ExpressionTracer):
         for index, entry in enumerate(scope.range_table, start=1):
             for predicate in entry.nodes("securityQuals"):
                 self.steer(self.flow(predicate, scope))
-            if entry.number("rtekind") != _RELATION:
-                self._entry(index, scope)  # judged whether or not anything refers to it
+            if entry.number("rtekind") not in (_RELATION, _JOIN):
+                # Judged whether or not anything refers to it. A join makes nothing: its condition is judged where it
+                # joins, and of its columns, all those of both sides, only the ones that are used count.
+                self._entry(index, scope)
         tree = query.node("jointree")
         if tree is not None:
             self._jointree(tree, scope)
@@ -96,7 +101,7 @@ class Tracer(ExpressionTracer):
             reference = clause["tleSortGroupRef"]
             if reference not in by_reference:
                 raise not_understood("a sort or group key that is not in the target list")
-            self.steer(by_reference[reference])
+            self.order(by_reference[reference])
         return outputs
 
     def _target_list(self, scope: Scope) -> tuple[tuple[Flow[ColumnRef], ...], dict[str, Flow[ColumnRef]]]:
@@ -130,9 +135,27 @@ class Tracer(ExpressionTracer):
         if left is None or right is None or len(left) != len(right):
             raise not_understood("a set operation of unlike rows")
         both = tuple(one | other for one, other in zip(left, right, strict=True))
+        for side, flows in (("larg", left), ("rarg", right)):
+            self._coerced(item.node(side), item["colTypes"], flows, scope)
         if item["op"] != _UNION or not item.flag("all"):
             self.steer(NOTHING.union(*both))  # rows are compared: number and order depend on the values
         return both
+
+    def _coerced(self, side: Node | None, wanted: Any, flows: tuple[Flow[ColumnRef], ...], scope: Scope) -> None:
+        """Judge the casts that make both sides of a set operation alike: they are in no tree, the planner adds them."""
+        if side is None or type(wanted) is not list or len(wanted) != len(flows):
+            raise not_understood("a set operation of unlike rows")
+        given: list[Any]
+        if side.tag == "SETOPERATIONSTMT":
+            given = side["colTypes"]
+        else:
+            inner = scope.inner.get(side.number("rtindex"))
+            if inner is None:
+                raise not_understood("a set operation over something that is not a query")
+            given = [self._coercions.type_of(entry["expr"]) for entry in _shown(inner.query)]
+        for have, want, flow in zip(given, wanted, flows, strict=True):
+            if self._coercions.may_raise(have, want):
+                self.steer(flow)
 
     def _common_table_expressions(self, scope: Scope) -> None:
         folded: set[str] = set()
@@ -147,18 +170,60 @@ class Tracer(ExpressionTracer):
             query = cte.node("ctequery")
             if query is None:
                 raise not_understood("an empty common table expression")
-            width = sum(1 for entry in query.nodes("targetList") if not entry.flag("resjunk"))
-            scope.ctes[name] = (NOTHING,) * width
+            scope.ctes[name] = (NOTHING,) * len(_shown(query))
             # A recursive query feeds its own output back: repeat until nothing is added, a real fixpoint.
             for _ in range(_ROUNDS):
                 before = scope.ctes[name]
-                flows = self.subquery(query, scope)
+                nested = self._open(query, scope)
+                flows = self._trace(nested)
                 after = tuple(old | new for old, new in zip(before, flows, strict=True))
                 scope.ctes[name] = after
                 if after == before or not cte.flag("cterecursive"):
                     break
             else:
                 raise not_understood("a recursive query that does not settle")
+            if cte.flag("cterecursive"):
+                self._grown(nested, scope.ctes[name])
+
+    def _grown(self, query: Scope, flows: tuple[Flow[ColumnRef], ...]) -> None:
+        """A recursive step that makes a new value of a personal one may double it each round, up to where 1 GB raises."""
+        tree = query.query.node("setOperations")
+        step = tree.node("rarg") if tree is not None and tree.tag == "SETOPERATIONSTMT" else None
+        inner = query.inner.get(step.number("rtindex")) if step is not None and step.tag == "RANGETBLREF" else None
+        if inner is None:
+            self.steer(NOTHING.union(*flows))
+            return
+        for entry, flow in zip(_shown(inner.query), flows, strict=True):
+            if flow and not self._passed_on(entry["expr"], inner):
+                self.steer(flow)
+
+    def _passed_on(self, expression: Any, scope: Scope) -> bool:
+        """Whether an expression is a value of somewhere, unaltered."""
+        if type(expression) is not Node:
+            return False
+        if expression.tag in ("CONST", "PARAM"):
+            return True
+        if expression.tag == "RELABELTYPE":
+            return self._passed_on(expression["arg"], scope)
+        if expression.tag != "VAR" or expression.number("varattno") <= 0:
+            return False
+        home = scope.up(expression.number("varlevelsup"))
+        index, number = expression.number("varno"), expression.number("varattno")
+        entry = home.range_table[index - 1]
+        match entry.number("rtekind"):
+            case 0 | 6:
+                return True
+            case 1 if index in home.inner and home.inner[index].query["setOperations"] is None:
+                shown = _shown(home.inner[index].query)
+                return number <= len(shown) and self._passed_on(shown[number - 1]["expr"], home.inner[index])
+            case 2:
+                aliases = entry["joinaliasvars"] or []
+                return number <= len(aliases) and self._passed_on(aliases[number - 1], home)
+            case 9:
+                grouped = entry["groupexprs"] or []
+                return number <= len(grouped) and self._passed_on(grouped[number - 1], home)
+            case _:
+                return False
 
     # -- the range table
 
@@ -182,8 +247,6 @@ class Tracer(ExpressionTracer):
                         raise not_understood("an empty sub-query")
                     scope.inner[index] = nested = self._open(inner, scope)
                     flows = self._trace(nested)
-            case 2:  # join
-                flows = tuple(self.flow(alias, scope) for alias in entry["joinaliasvars"] or [])
             case 3:  # function
                 flows = self._functions(entry, scope)
             case 5:  # VALUES
@@ -237,6 +300,11 @@ class Tracer(ExpressionTracer):
         if (oid := self._opaque.get(id(entry))) is not None:
             relation = self._relation(oid)
             return self._column(relation, number).sources if number else _whole_row(relation)
+        if entry.number("rtekind") == _JOIN:
+            aliases = entry["joinaliasvars"] or []
+            if number > len(aliases):
+                raise not_understood("a column that is not there")
+            return self.flow(aliases[number - 1] if number else aliases, home)
         flows = self._entry(index, home)
         if number == 0:
             return NOTHING.union(*flows)
@@ -246,7 +314,8 @@ class Tracer(ExpressionTracer):
 
     def _column(self, relation: RelationFacts, number: int) -> ColumnFacts:
         if number == _TABLEOID:
-            return _TABLE_NAME
+            # Which partition a row lies in tells the range its key is in, and what the key is the tree does not say.
+            return replace(_TABLE_NAME, sources=_whole_row(relation)) if relation.kind == "p" else _TABLE_NAME
         if number < 0:
             raise _system_column()
         column = relation.columns.get(number)
@@ -267,13 +336,14 @@ class Tracer(ExpressionTracer):
         entry = home.range_table[index - 1]
         match entry.number("rtekind"):
             case 0:
-                return self._column(self._relation(entry.number("relid")), number)
+                column = self._column(self._relation(entry.number("relid")), number)
+                return None if column.derived else column
             case 1 if id(entry) not in self._opaque:
                 self._entry(index, home)
                 inner = home.inner.get(index)
                 if inner is None or inner.query["setOperations"] is not None:
                     return None
-                shown = [target for target in inner.query.nodes("targetList") if not target.flag("resjunk")]
+                shown = _shown(inner.query)
                 made = shown[number - 1]["expr"] if number <= len(shown) else None
                 # What a LATERAL sub-query passes through is not its own column.
                 if type(made) is Node and made.tag == "VAR" and made["varlevelsup"] != "0":
@@ -360,35 +430,49 @@ class Tracer(ExpressionTracer):
         function = self._facts.functions.get(predicate.number("opfuncid"))
         if len(args) != 2 or function is None or not function.builtin or function.signature not in _EQUALITY:
             return None
-        if predicate.tag == "SCALARARRAYOPEXPR" and not predicate.flag("useOr"):
+        many = predicate.tag == "SCALARARRAYOPEXPR"
+        if many and not predicate.flag("useOr"):
             return None
         for one, other in ((args[0], args[1]), (args[1], args[0])):
             column = self._own_column(one, scope)
-            if column is not None and column.lookup and _few_constants(other):
+            if column is not None and column.lookup and _few_constants(other, array=many):
                 self.functions.add(function.full_name)
                 return column.sources
         return None
 
 
-def _few_constants(expression: Node) -> bool:
-    """Constants or parameters only, and few: a list of a thousand guesses is a search, not a lookup."""
-    if expression.tag == "ARRAYEXPR":
-        elements = expression.nodes("elements")
-        return len(elements) <= _LOOKUP_CONSTANTS and all(map(_few_constants, elements))
+def _few_constants(expression: Node, *, array: bool) -> bool:
+    """Constants or parameters only, and few: a list of a thousand guesses is a search, not a lookup.
+
+    A parameter that is an array, and an array of arrays, hold any number of guesses.
+    """
     if expression.tag == "RELABELTYPE":
         inner = expression.node("arg")
-        return inner is not None and _few_constants(inner)
-    if (
-        expression.tag == "CONST"
-        and isinstance(octets := expression["constvalue"], bytes)
-        and len(octets) >= _ARRAY_HEAD
-    ):
-        # An array datum starts with its size, number of dimensions, offset and element type, then the dimensions; for
-        # text the same bytes are characters, and a text of that length is simply a long constant.
-        dimensions = int.from_bytes(octets[4:8], "little")
-        if dimensions == 1 and int.from_bytes(octets[16:20], "little") > _LOOKUP_CONSTANTS:
-            return False
-    return expression.tag == "CONST" or (expression.tag == "PARAM" and expression["paramkind"] == "0")
+        return inner is not None and _few_constants(inner, array=array)
+    if not array:
+        return expression.tag == "CONST" or (expression.tag == "PARAM" and expression["paramkind"] == "0")
+    if expression.tag == "ARRAYCOERCEEXPR":
+        inner, element = expression.node("arg"), expression.node("elemexpr")
+        harmless = element is not None and element.tag == "RELABELTYPE" and element["arg"].tag == "CASETESTEXPR"
+        return harmless and inner is not None and _few_constants(inner, array=True)
+    if expression.tag == "ARRAYEXPR":
+        elements = expression.nodes("elements")
+        return len(elements) <= _LOOKUP_CONSTANTS and all(_few_constants(each, array=False) for each in elements)
+    if expression.tag != "CONST":
+        return False
+    octets = expression["constvalue"]
+    if not isinstance(octets, bytes):
+        return True  # NULL
+    # An array datum: size, number of dimensions, offset and element type, then the dimensions, each four bytes.
+    dimensions = int.from_bytes(octets[4:8], "little")
+    if dimensions == 0:
+        return True
+    return dimensions == 1 and int.from_bytes(octets[16:20], "little") <= _LOOKUP_CONSTANTS
+
+
+def _shown(query: Node) -> list[Node]:
+    """The target entries that are output columns."""
+    return [entry for entry in query.nodes("targetList") if not entry.flag("resjunk")]
 
 
 def _whole_row(relation: RelationFacts) -> Flow[ColumnRef]:

@@ -32,9 +32,10 @@ Value: TypeAlias = "Node | list[Any] | str | bytes | None"
 
 _LINE = 78
 MAX_DUMP = 8 * 2**20
-_TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n(){}\\])+", re.DOTALL)
+_TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n(){}\\])+|\\", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _LIST_MARKS = frozenset("iobx")
+_SPECIAL = frozenset('{}()<"')
 
 
 class Node(dict[str, Any]):
@@ -173,7 +174,9 @@ def _node(words: Iterator[str], schema: NodeSchema) -> Node:
         if key[0] != ":":
             raise _unreadable(f"a field of {tag} has no name")
         count += 1
-        value = _value(next(words), words, schema)
+        word = next(words)
+        # Most values are bare words: those are taken here, everything else by the general rule.
+        value = word if word[0] not in _SPECIAL and "\\" not in word else _value(word, words, schema)
         following = next(words)
         if following == "[":
             # A datum: its length, then its bytes. Only these fields print one.

@@ -62,10 +62,11 @@ class LiveJudge:
             principal = Principal(
                 ident="explain", actor="agent", roles=(mandate.role,), purposes=(mandate.purpose,), session="explain"
             )
-            async with self._analyst.resolve(database, statement, trail) as (_, resolved, analysis):
+            async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
                 if params and len(params) != len(resolved.parameters):
                     count = len(resolved.parameters)
                     raise Refused("HOOP214", f"The statement takes {count} parameters and {len(params)} came.")
+                await lease.unchanged(resolved)
                 judged = self._analyst.decide(analysis, database, principal, mandate, as_.reason)
         except Refused as refused:
             return Assessment.refused(refused)

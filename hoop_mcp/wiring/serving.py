@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -63,6 +64,9 @@ async def open_gate(config: Path | None) -> AsyncIterator[Gate]:
                     now=lambda: datetime.now(UTC),
                     engine=ENGINE,
                 )
+                # What stands now stands until the end: the collector need not walk it during calls.
+                gc.collect()
+                gc.freeze()
                 try:
                     yield gate
                 finally:
