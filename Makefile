@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## an agent meets a governed shop, end to end
-	@$(BIN)/hoop-mcp demo
+	@$(BIN)/hoop-mcp demo --dir demo
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -28,7 +28,7 @@ check: $(STAMP)
 	$(BIN)/hoop-mcp policy test policies
 
 test: check ## format, lint, types, layers, policy check and test, pytest
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 bench: $(STAMP) ## the tables README quotes: ours beside a bare server and raw asyncpg, in one run
 	@$(BIN)/python benchmarks/side_by_side.py

@@ -44,6 +44,7 @@ from hoop_mcp.terms import (
     DescribeTable,
     Effect,
     ListDatabases,
+    Malformed,
     Operator,
     OutputColumn,
     Refusal,
@@ -182,6 +183,8 @@ class Gate:
         try:
             trail.principal = self._identify(call.credential)
             match call.ask:
+                case Malformed() as ask:
+                    raise Refused(ask.code, ask.reason, ask.instead)
                 case RunSql(tool="explain") as ask:
                     return await self._explain(ask, trail)
                 case RunSql() as ask:

@@ -21,6 +21,7 @@ from hoop_mcp.terms import (
     Credential,
     Effect,
     ListDatabases,
+    Malformed,
     Operator,
     OutputColumn,
     Principal,
@@ -332,6 +333,15 @@ async def test_describing_tools_are_journaled_like_any_call():
         outcome = await rehearsal.gate().handle(ToolCall("c1", Credential("stdio", "s", os_user="x"), ask))
         assert isinstance(outcome, Answer)
         assert [event.kind.value for event in rehearsal.events] == ["intent", "outcome"]
+
+
+@pytest.mark.anyio
+async def test_a_call_whose_arguments_are_of_no_use_is_refused_and_journaled():
+    rehearsal = Rehearsal()
+    ask = Malformed("unknown", "HOOP105", "There is no such tool.", "Use another.")
+    outcome = await rehearsal.gate().handle(ToolCall("c1", Credential("stdio", "s", os_user="x"), ask))
+    assert str(outcome) == "HOOP105: There is no such tool. Use another."
+    assert rehearsal.steps == ["identify", "refusal"]
 
 
 @pytest.mark.anyio

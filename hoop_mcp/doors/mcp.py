@@ -23,8 +23,8 @@ from hoop_mcp import __version__
 from hoop_mcp.doors import logs, splice
 from hoop_mcp.doors.opening import Gatekeeper, GateShut, Opening
 from hoop_mcp.errors import CODES, Refused
-from hoop_mcp.terms import Answer, Client, Credential, Refusal, ToolCall
-from hoop_mcp.tools import OUTPUT_SCHEMA, TOOLS, read_call
+from hoop_mcp.terms import Answer, Client, Credential, Malformed, Refusal, ToolCall
+from hoop_mcp.tools import NOT_YET, OUTPUT_SCHEMA, TOOLS, read_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
 
+    from hoop_mcp.terms import Ask
     from hoop_mcp.tools import Tool
 
 __all__ = ["Door", "Gatekeeper", "build_server", "local_credential"]
@@ -110,11 +111,7 @@ class Door(MCPServer[Opening]):
         try:
             if context is None:
                 raise LookupError("a call needs the request it came with")
-            try:
-                ask = read_call(name, arguments)
-            except Refused as refused:
-                # Nothing was asked of the gate, so nothing is journaled: there is no principal and no statement yet.
-                return _refusal(Refusal(call_id, refused.code, refused.reason, refused.instead))
+            ask = _read(name, arguments)
             gate = await context.request_context.lifespan_context.gate()
             outcome = await gate.handle(ToolCall(call_id, self._credential(_client(context)), ask))
             match outcome:
@@ -142,6 +139,15 @@ class Door(MCPServer[Opening]):
 
 
 _ADVICE = CODES["HOOP199"].instead
+
+
+def _read(name: str, arguments: dict[str, Any]) -> Ask:
+    """What is asked; what cannot be read goes through the gate too, which refuses and journals it."""
+    try:
+        return read_call(name, arguments)
+    except Refused as refused:
+        known = name in NOT_YET or name in {tool.name for tool in TOOLS}
+        return Malformed(name if known else "unknown", refused.code, refused.reason, refused.instead)
 
 
 def build_server(

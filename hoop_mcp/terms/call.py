@@ -106,7 +106,20 @@ class WhoAmI:
     tool: str = "whoami"
 
 
-Ask: TypeAlias = RunSql | ListDatabases | SearchSchema | DescribeTable | WhoAmI
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A call whose arguments are of no use: it is refused and journaled like any other.
+
+    ``tool`` is a name of ours, or "unknown": what an agent wrote in its place is the agent's text.
+    """
+
+    tool: str
+    code: str
+    reason: str
+    instead: str
+
+
+Ask: TypeAlias = RunSql | ListDatabases | SearchSchema | DescribeTable | WhoAmI | Malformed
 
 
 @dataclass(frozen=True, slots=True)

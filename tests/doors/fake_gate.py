@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import orjson
 
-from hoop_mcp.terms import Answer, Receipt, Refusal, RunSql
+from hoop_mcp.terms import Answer, Malformed, Receipt, Refusal, RunSql
 
 SECRET = "ingrid@sorensen.example"
 
@@ -25,6 +25,8 @@ class FakeGate:
     async def handle(self, call):
         self.calls.append(call)
         ask = call.ask
+        if isinstance(ask, Malformed):
+            return Refusal(call.call_id, ask.code, ask.reason, ask.instead)
         if not isinstance(ask, RunSql):
             return self.answer(call, {"status": "ok", "tool": ask.tool})
         match ask.sql.split():

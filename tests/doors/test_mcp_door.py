@@ -17,7 +17,7 @@ from mcp.types import Implementation, JSONRPCResponse
 
 from hoop_mcp.doors import logs, splice, stdio
 from hoop_mcp.doors.mcp import build_server
-from hoop_mcp.terms import DescribeTable, RunSql
+from hoop_mcp.terms import DescribeTable, Malformed, RunSql
 from hoop_mcp.tools import TOOLS
 
 spec = importlib.util.spec_from_file_location("fake_gate", Path(__file__).with_name("fake_gate.py"))
@@ -131,13 +131,17 @@ async def test_the_account_is_not_taken_from_the_environment(monkeypatch):
         {"sql": "select 1", "params": ["\0" + fake.SECRET]},
     ],
 )
-async def test_an_unusable_argument_is_refused_in_our_words_and_never_reaches_the_gate(client, gate, given):
+async def test_an_unusable_argument_is_refused_in_our_words_by_the_gate_which_journals_it(client, gate, given):
     result = await client.call_tool("query", given)
     assert result.is_error
     assert text(result).startswith("HOOP105: ")
     assert fake.SECRET not in text(result)
     assert "pydantic" not in text(result)
-    assert gate.calls == []
+    assert [call.ask for call in gate.calls] == [Malformed("query", "HOOP105", *_sentences(gate))]
+
+
+def _sentences(gate):
+    return gate.calls[0].ask.reason, gate.calls[0].ask.instead
 
 
 @pytest.mark.anyio
@@ -148,7 +152,8 @@ async def test_an_unknown_tool_is_refused_with_the_list_and_a_named_one_as_not_s
     later = await client.call_tool("execute", {"sql": "delete from t", "reason": "x"})
     assert later.is_error
     assert text(later).startswith("HOOP107: execute is not served")
-    assert gate.calls == []
+    # The name an agent made up is its own text and stays out of what the journal keeps in clear.
+    assert [call.ask.tool for call in gate.calls] == ["unknown", "execute"]
 
 
 @pytest.mark.anyio

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -116,8 +116,8 @@ def talkative_databases(talkative, _loop):
     made.close()
 
 
-@pytest.fixture
-def folder():
+@contextmanager
+def open_folder():
     """A folder others may pass through: an embedded server under root's 0700 folders would keep its data elsewhere."""
     made = Path(tempfile.mkdtemp(prefix="hoop-e2e-"))
     made.chmod(0o755)
@@ -126,10 +126,32 @@ def folder():
 
 
 @pytest.fixture
+def folder():
+    """A folder of the test's own."""
+    with open_folder() as made:
+        yield made
+
+
+@contextmanager
+def governed_shop(folder, talkative, databases, loop):
+    """The small shop, governed; nothing is running yet."""
+    name = databases.create(databases.shop())
+    deployment = Deployment(folder, talkative, talkative.dsn(name))
+    loop.run(deployment.govern())
+    yield deployment
+    databases.drop(name)
+
+
+@pytest.fixture
 def shop(folder, talkative, talkative_databases, _loop):
     """The small shop, governed; nothing is running yet."""
-    name = talkative_databases.create(talkative_databases.shop())
-    deployment = Deployment(folder, talkative, talkative.dsn(name))
-    _loop.run(deployment.govern())
-    yield deployment
-    talkative_databases.drop(name)
+    with governed_shop(folder, talkative, talkative_databases, _loop) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+async def shop_client(talkative, talkative_databases, _loop):
+    """A client of one server that the tests of a module share: each must leave it serving."""
+    with open_folder() as folder, governed_shop(folder, talkative, talkative_databases, _loop) as deployment:
+        async with deployment.client() as client:
+            yield client

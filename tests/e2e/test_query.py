@@ -197,12 +197,6 @@ async def test_a_journal_that_cannot_be_written_stops_everything_and_says_so(sho
     assert ran
 
 
-@pytest.fixture
-async def shop_client(shop):
-    async with shop.client() as client:
-        yield client
-
-
 async def test_nothing_raw_is_anywhere(shop):
     answers = await _read_everything(shop)
     found = await _leaks(shop, answers)
