@@ -127,6 +127,10 @@ class Lease(Protocol):
         """The planner's tree, without costs."""
         ...
 
+    async def doubt(self, resolved: Resolved) -> None:
+        """Before a no: do not keep the statement, and refuse (HOOP505) if its facts are no longer true."""
+        ...
+
     async def unchanged(self, resolved: Resolved) -> None:
         """Refuse (HOOP505) if anything the statement rests on changed since it was resolved."""
         ...
@@ -221,6 +225,7 @@ class Gate:
             decision = self._analyst.decide_again(resolved, database, principal, trail.mandate, ask.reason)
             trail.decision = decision
             if decision.effect is not Effect.ALLOW:
+                await lease.doubt(resolved)
                 raise refused_by(decision)
             await self._journal.record(trail.intent())
             limit = _row_limit(ask.max_rows, decision)
@@ -408,7 +413,11 @@ class Analyst:
             async with database.lease(login) as lease:
                 resolved = await lease.resolve(statement, TIMEOUT_MS)
                 trail.known = resolved.known
-                trail.analysis = analysis = resolved.trace()
+                try:
+                    trail.analysis = analysis = resolved.trace()
+                except Refused:
+                    await lease.doubt(resolved)
+                    raise
                 due = Login.FULL if analysis.personal else Login.CLEAN
                 if due is login:
                     trail.login = login

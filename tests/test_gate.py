@@ -122,6 +122,9 @@ class Rehearsal:
         self._step("plan")
         return ["Seq Scan on customers"]
 
+    async def doubt(self, resolved):
+        self._step("doubt")
+
     async def unchanged(self, resolved):
         self._step("unchanged")
 

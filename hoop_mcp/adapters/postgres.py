@@ -141,6 +141,15 @@ class Lease:
             self._database.catalog.outdated()
             raise Refused("HOOP505", "What the statement depends on changed while it ran; the rows were withheld.")
 
+    async def doubt(self, resolved: Resolved) -> None:
+        """Before a no: forget the statement, and make sure that the no does not rest on what was true a while ago.
+
+        Raises:
+            Refused: HOOP505, something changed since the facts were learned; asked again, the answer may differ.
+        """
+        self._session.forget(resolved.statement.sql)
+        await self.unchanged(resolved)
+
     def _held(self, resolved: Resolved) -> Kept:
         if self._kept is None or self._kept.resolved is not resolved:
             raise Refused("HOOP216", "The statement is not the one this lease resolved.")

@@ -161,9 +161,9 @@ class Session:
         path = "'" + self._path.replace("'", "''") + "'"
         try:
             await self._connection.execute(_PREAMBLE.format(timeout=timeout_ms, path=path, hush=hush))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             self.usable = False
-            raise refusal_for(error, parsing=False) from None
+            raise Refused("HOOP506", "The connection to the database was lost before the statement ran.") from None
         self._notices.clear()
 
     async def parse(self, statement: Statement, schema: NodeSchema) -> tuple[Any, Trees]:
