@@ -119,7 +119,13 @@ class Lease:
         kept = self._held(resolved)
         texts = parameter_texts(parameters, resolved.parameters, self._database.array_types)
         await self.begun()
-        return await self._session.fetch(kept, texts, limit)
+        try:
+            return await self._session.fetch(kept, texts, limit)
+        except Refused as refused:
+            self._session.forget(resolved.statement.sql)
+            if refused.code == "HOOP505":
+                self._database.catalog.outdated()
+            raise
 
     async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue]) -> list[str]:
         """The planner's tree, without costs."""

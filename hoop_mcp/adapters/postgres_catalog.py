@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,12 @@ SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, d.runs_code,
   t.typelem <> 0 AND t.typlen = -1 AS is_array, t.typdelim::text
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace JOIN direct d ON d.oid = t.oid
 """
+
+_HAZARDOUS_FUNCTIONS = """
+SELECT DISTINCT proname::text FROM pg_catalog.pg_proc
+WHERE oid >= 16384 AND (prorettype = ANY ($1::oid[]) OR proargtypes::oid[] && $1::oid[] OR proallargtypes && $1::oid[])
+"""
+"""A literal beside a call takes its type from the function, and is read while it is parsed."""
 
 _FUNCTIONS = """
 SELECT p.oid, n.nspname::text, p.proname::text, p.prokind::text, p.proretset,
@@ -200,7 +206,10 @@ class Catalog:
     async def reload_types(self) -> None:
         """Load every type again, after one appeared that was not there."""
         async with self._connection() as connection:
-            self.types = _type_table(await connection.fetch(_TYPES))
+            types = _type_table(await connection.fetch(_TYPES))
+            hazards = [oid for oid, fact in types.facts.items() if fact.hazardous]
+            called = await connection.fetch(_HAZARDOUS_FUNCTIONS, hazards) if hazards else []
+            self.types = replace(types, hazardous_names=types.hazardous_names | {row["proname"] for row in called})
         self.outdated()
 
     async def close(self) -> None:

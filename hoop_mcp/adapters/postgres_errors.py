@@ -51,6 +51,10 @@ def refusal_for(error: BaseException, *, parsing: bool) -> Refused:
         return Refused("HOOP506", "The database ended the connection.")
     if state == "25006":
         return Refused("HOOP206", "The statement tried to write.")
+    if (
+        state == "0A000" and not parsing
+    ):  # "cached plan must not change result type": a kept statement's columns changed
+        return Refused("HOOP505", "What the statement depends on changed, and it returns other columns now.")
     if parsing and state.startswith("42"):
         return Refused("HOOP209", f"PostgreSQL refused the statement's form (SQLSTATE {state}).")
     return Refused("HOOP503", f"PostgreSQL raised an error (SQLSTATE {state}).")

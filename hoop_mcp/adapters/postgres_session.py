@@ -178,7 +178,11 @@ class Session:
         except TimeoutError:
             self.usable = False
             raise Refused("HOOP502", "PostgreSQL took too long to analyse the statement.") from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError):
+            # The driver met a type it was never taught: it appeared after this connection was opened.
+            self.usable = False
+            raise Refused("HOOP216", "The statement uses a type that is new here.") from None
+        except (asyncpg.PostgresError, OSError, ValueError) as error:
             raise refusal_for(error, parsing=True) from None
         heard = self._notices
         if heard.surprise or [name for name, _ in heard.trees] != ["parse tree:", "rewritten parse tree:"]:

@@ -143,6 +143,12 @@ def governed_shop(folder, talkative, databases, loop):
 
 
 @pytest.fixture
+def deployment():
+    """How to make a deployment of another schema, role and purpose: the class, which test modules cannot import."""
+    return Deployment
+
+
+@pytest.fixture
 def shop(folder, talkative, talkative_databases, _loop):
     """The small shop, governed; nothing is running yet."""
     with governed_shop(folder, talkative, talkative_databases, _loop) as deployment:

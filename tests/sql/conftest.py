@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import asyncpg
@@ -23,6 +24,7 @@ class Governed:
     """One database as the gate sees it, and beside it what its owner does meanwhile."""
 
     def __init__(self, loop, admin_dsn, database, admin):
+        self.loop = loop
         self.run = loop.run
         self.admin_dsn = admin_dsn
         self.database = database
@@ -58,7 +60,11 @@ class Governed:
         statement = read(sql)
         async with self.database.lease(login) as lease:
             resolved = await lease.resolve(statement, timeout_ms)
-            analysis = resolved.trace()
+            try:
+                analysis = resolved.trace()
+            except Refused:
+                await lease.doubt(resolved)  # as the gate does before every no
+                raise
             if after_parse is not None:
                 await self._admin.execute(after_parse)
             rows = await lease.execute(resolved, params, 1_000)
@@ -99,20 +105,34 @@ def make_governed(loop, admin_dsn, schema, catalogue, *, search_path=("public",)
         )
         relations = await as_owner.relations()
         await as_owner.close()
+        rights = []
         for relation in relations.values():
             place = f'"{relation.schema}"."{relation.name}"'
-            await admin.execute(f'GRANT USAGE ON SCHEMA "{relation.schema}" TO {both}')
-            await admin.execute(f"GRANT SELECT ON {place} TO {full}")
+            rights += [f'GRANT USAGE ON SCHEMA "{relation.schema}" TO {both}', f"GRANT SELECT ON {place} TO {full}"]
             cleared = [f'"{column.name}"' for column in relation.columns.values() if not column.sources]
             if cleared and not relation.restricted:
-                await admin.execute(f"GRANT SELECT ({', '.join(cleared)}) ON {place} TO {clean}")
+                rights.append(f"GRANT SELECT ({', '.join(cleared)}) ON {place} TO {clean}")
+        await admin.execute("; ".join(rights))
         if after:
             await admin.execute(after)
         dsns = {Login.CLEAN: _as(admin_dsn, clean), Login.FULL: _as(admin_dsn, full)}
-        database = await PostgresDatabase.open("lab", dsns, search_path=search_path, catalogue=read_back)
-        return Governed(loop, admin_dsn, database, admin)
+        return await _open(loop, admin_dsn, dsns, read_back, search_path, admin)
 
     return loop.run(make())
+
+
+async def _open(loop, admin_dsn, dsns, catalogue, search_path, admin=None):
+    database = await PostgresDatabase.open("lab", dsns, search_path=search_path, catalogue=catalogue)
+    governed = Governed(loop, admin_dsn, database, admin or await asyncpg.connect(admin_dsn))
+    governed.dsns, governed.search_path = dsns, search_path
+    return governed
+
+
+def copy_of(governed, admin_dsn):
+    """The same on a copy of its database, with the same logins."""
+    name = admin_dsn.partition("?")[0].rpartition("/")[2]
+    dsns = {login: re.sub(r"/[^/?]*\?", f"/{name}?", dsn, count=1) for login, dsn in governed.dsns.items()}
+    return governed.run(_open(governed.loop, admin_dsn, dsns, governed.database.catalogue, governed.search_path))
 
 
 def _as(dsn, login):
@@ -133,6 +153,28 @@ def govern(any_fresh_database, _loop):
         governed.close()
 
 
+@pytest.fixture(scope="module")
+def govern_copies(any_databases, _loop):
+    """``govern_copies(schema, catalogue, **options)`` gives a function that makes copies, each for a test to change."""
+    made = []
+
+    def prepare(schema, catalogue, **options):
+        template = any_databases.create()
+        made.append(template)
+        first = make_governed(_loop, any_databases.cluster.dsn(template), schema, catalogue, **options)
+        first.close()  # nothing may be connected to what is copied
+
+        def copy():
+            made.append(any_databases.create(template))
+            return copy_of(first, any_databases.cluster.dsn(made[-1]))
+
+        return copy
+
+    yield prepare
+    for name in reversed(made):
+        any_databases.drop(name)
+
+
 @pytest.fixture
 def governed_on(_loop):
     """``governed_on(admin_dsn, schema, catalogue)``: the same on a server the test started; the test closes it."""
@@ -140,16 +182,26 @@ def governed_on(_loop):
 
 
 @pytest.fixture(scope="module")
-def lab(any_databases, _loop):
+def govern_still(any_databases, _loop):
+    """As ``govern``, for the whole module: databases that no test changes."""
+    made = []
+
+    def make(schema, catalogue, **options):
+        name = any_databases.create()
+        made.append((name, make_governed(_loop, any_databases.cluster.dsn(name), schema, catalogue, **options)))
+        return made[-1][1]
+
+    yield make
+    for name, governed in made:
+        governed.close()
+        any_databases.drop(name)
+
+
+@pytest.fixture(scope="module")
+def lab(govern_still):
     """The database of tests/golden/analyse, which nothing may change."""
-    name = any_databases.create()
-    governed = make_governed(
-        _loop,
-        any_databases.cluster.dsn(name),
+    return govern_still(
         (GOLDEN / "schema.sql").read_text("utf-8"),
         (GOLDEN / "catalogue.yml").read_text("utf-8"),
         search_path=("lab", "public"),
     )
-    yield governed
-    governed.close()
-    any_databases.drop(name)

@@ -11,7 +11,19 @@ import pytest
 from hoop_mcp.sql.functions import vouched_functions
 
 VALUES = {
-    "text": ["''", "'a'", "'%'", "'\\'", "'('", "'é' || chr(128512)", "repeat('x', 300)", "'it''s \"q\"'", "E'\\n\\t'", "'{'", "'1e999'"],
+    "text": [
+        "''",
+        "'a'",
+        "'%'",
+        "'\\'",
+        "'('",
+        "'é' || chr(128512)",
+        "repeat('x', 300)",
+        "'it''s \"q\"'",
+        "E'\\n\\t'",
+        "'{'",
+        "'1e999'",
+    ],
     "int2": ["0", "1", "32767", "-32768"],
     "int4": ["0", "1", "2147483647", "-2147483648"],
     "int8": ["0", "9223372036854775807", "(-9223372036854775807) - 1"],
@@ -118,7 +130,7 @@ def broken(databases, table):
     for (what, given, text), error in zip(todo, errors, strict=True):
         by_call.setdefault(what, []).append((given, text, error))
     return {
-        what: [(text, error) for _, text, error in group if error][0]
+        what: next((text, error) for _, text, error in group if error)
         for what, group in by_call.items()
         if any(error for *_, error in group) and any(error is None for given, _, error in group if given != "NULL")
     }, len(todo)

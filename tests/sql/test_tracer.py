@@ -106,7 +106,7 @@ WEAKER = [
     weaker(ExpressionTracer, "_cannot_raise", lambda *_: True),
     weaker(ExpressionTracer, "_with_case_test", lambda self, _test, expression, scope: self.flow(expression, scope)),
     weaker(Tracer, "is_bare_column", lambda *_: True),
-    weaker(Tracer, "bare_column", lambda self, item, scope: Tracer._own_column(self, item, scope)),
+    weaker(Tracer, "bare_column", Tracer._own_column),
     weaker(Tracer, "window_frame", lambda *_: frozenset()),
     weaker(Tracer, "_passed_on", lambda *_: True),
     weaker(Tracer, "field", lambda *_: frozenset()),

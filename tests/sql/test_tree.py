@@ -243,11 +243,11 @@ def test_what_is_printed_wrapped_and_read_is_the_same_or_refused(names):
     dump = wrap(alias(names))
     if dump is None:
         return
-    try:
-        node = read(dump, SCHEMA)
-    except Refused as refused:
-        assert refused.code == "HOOP208"
+    if any(len(line.encode()) >= 78 and " " not in line[1:] for line in dump.split("\n")):
+        with pytest.raises(Refused, match="HOOP208"):
+            read(dump, SCHEMA)
         return
+    node = read(dump, SCHEMA)
     assert isinstance(node, Node)
     assert [node["aliasname"], *node["colnames"]] == names
     assert read_unwrapped(alias(names), SCHEMA) == node
@@ -323,11 +323,10 @@ def test_no_name_makes_a_personal_column_look_clean(lab):
             f"WITH {cte} ({inner}) AS (SELECT {', '.join(columns)} FROM people)"
             f" SELECT {', '.join(f'{table}.c{n} AS {name}' for n, name in enumerate(names))} FROM {cte} AS {table}"
         )
-        try:
-            analysis = lab.trace(sql)
-        except Refused as refused:
-            assert refused.code in ("HOOP208", "HOOP203"), sql
+        if (code := lab.refusal(sql)) is not None:
+            assert code in ("HOOP208", "HOOP203"), sql
             continue
+        analysis = lab.trace(sql)
         personal = [bool(column.sources) for column in analysis.columns]
         assert personal == [column in ("email", "name") for column in columns], sql
         masked += any(personal)
@@ -347,7 +346,8 @@ def test_two_names_that_fold_to_one_never_stand_side_by_side(lab, one, other):
 def test_names_at_every_offset_of_the_wrap_keep_their_columns(lab):
     for length in range(1, 60):
         pad = "x" * length
-        sql = f'WITH "a b" AS (SELECT email AS "{pad}", id AS "y z", segment AS "( )" FROM people) SELECT "( )", "{pad}", "y z" FROM "a b"'
+        made = f'SELECT email AS "{pad}", id AS "y z", segment AS "( )" FROM people'
+        sql = f'WITH "a b" AS ({made}) SELECT "( )", "{pad}", "y z" FROM "a b"'
         analysis = lab.trace(sql)
         assert [bool(column.sources) for column in analysis.columns] == [False, True, False], length
 
