@@ -192,7 +192,7 @@ class Gate:
                 case RunSql(tool="explain") as ask:
                     return await self._explain(ask, trail)
                 case RunSql() as ask:
-                    return await self._query(ask, trail)
+                    return await self._query_again(ask, trail, started)
                 case ask:
                     return await self._describe(ask, trail)
         except Refused as refused:
@@ -211,6 +211,21 @@ class Gate:
             return await self._refuse(trail, broken, started)
 
     # -- the line
+
+    async def _query_again(self, ask: RunSql, trail: Trail, started: float) -> Answer:
+        """The line, and once more from its start if the statement was analysed anew while it ran.
+
+        PostgreSQL does that after ANALYZE too, which changes nothing that matters. Nothing of the first attempt is used:
+        the rows were withheld, its end is journaled, and the second has an intent of its own.
+        """
+        try:
+            return await self._query(ask, trail)
+        except Refused as refused:
+            if refused.code != "HOOP505":
+                raise
+            await self._journal.record(trail.refusal(refused, _since(started)))
+            trail.again()
+        return await self._query(ask, trail)
 
     async def _query(self, ask: RunSql, trail: Trail) -> Answer:
         started = time.perf_counter()

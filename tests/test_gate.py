@@ -230,6 +230,30 @@ async def test_rows_are_withheld_when_the_catalogs_changed_meanwhile():
 
 
 @pytest.mark.anyio
+async def test_a_statement_analysed_anew_is_carried_out_once_more_from_the_start():
+    class ChangesOnce(Rehearsal):
+        async def execute(self, resolved, parameters, limit):
+            self._step("execute")
+            if self.steps.count("execute") == 1:
+                raise Refused("HOOP505", "It changed.")
+            return list(self.rows)
+
+    rehearsal = ChangesOnce()
+    assert isinstance(await rehearsal.ask(), Answer)
+    assert [event.kind.value for event in rehearsal.events] == ["intent", "outcome", "intent", "outcome"]
+    assert rehearsal.events[1].clear["result"]["code"] == "HOOP505"
+    assert rehearsal.steps.count("resolve") == 2
+
+
+@pytest.mark.anyio
+async def test_a_statement_that_keeps_changing_is_refused():
+    rehearsal = Rehearsal(execute=Refused("HOOP505", "It changed."))
+    outcome = await rehearsal.ask()
+    assert outcome.code == "HOOP505"
+    assert rehearsal.steps.count("execute") == 2
+
+
+@pytest.mark.anyio
 async def test_a_column_the_masker_gave_up_on_withholds_the_answer():
     class GivesUp(Rehearsal):
         async def mask(self, plan, rows, *, timeout_s=None):

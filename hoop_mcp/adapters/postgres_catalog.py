@@ -2,7 +2,8 @@
 
 Everything a tree does not carry is read here: relations with their columns, children and rules, types and what runs in
 them, functions by OID. The *fingerprint* is over the row versions (``xmin``) of everything a statement depends on; it is
-taken right after Parse and again after the last fetch, and a difference withholds the rows: functions, children and
+taken when the facts are learned (before this Parse, or right after it) and again after the last fetch, and a difference
+withholds the rows: functions, children and
 types are not locked by Parse, so a swap between two fetches would otherwise go unseen. ANALYZE and autovacuum update
 these rows in place and do not change ``xmin``.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hoop_mcp.errors import Refused
 from hoop_mcp.sql.facts import FIRST_NORMAL_OID, CatalogFacts, FunctionFacts, RelationFacts, TypeFacts
 from hoop_mcp.sql.relations import ColumnRow, RelationBuilder, RelationRow, rule_relations
 
@@ -52,6 +54,13 @@ SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, d.runs_code,
      WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) END AS fields,
   t.typelem <> 0 AND t.typlen = -1 AS is_array, t.typdelim::text
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace JOIN direct d ON d.oid = t.oid
+"""
+
+_TYPES_PRINT = """
+SELECT encode(sha256(convert_to(coalesce(string_agg(row, ',' ORDER BY row), ''), 'UTF8')), 'hex') FROM (
+  SELECT 'type ' || oid || ':' || xmin FROM pg_catalog.pg_type WHERE oid >= 16384
+  UNION ALL SELECT 'constraint ' || oid || ':' || xmin FROM pg_catalog.pg_constraint WHERE contypid <> 0
+) AS made(row)
 """
 
 _HAZARDOUS_FUNCTIONS = """
@@ -191,6 +200,8 @@ class Catalog:
         self._known: dict[tuple[frozenset[int], frozenset[int]], Known] = {}
         self.types = TypeTable({}, {}, frozenset())
         self.epoch = 0
+        self._types_print = ""
+        self._builtin_types: frozenset[int] = frozenset()
 
     def outdated(self) -> None:
         """Something changed: what was learned before is learned again, by every statement that rests on it."""
@@ -206,7 +217,9 @@ class Catalog:
     async def reload_types(self) -> None:
         """Load every type again, after one appeared that was not there."""
         async with self._connection() as connection:
+            self._types_print = await connection.fetchval(_TYPES_PRINT)  # first: what changes in between is seen later
             types = _type_table(await connection.fetch(_TYPES))
+            self._builtin_types = frozenset(oid for oid in types.rows if oid < FIRST_NORMAL_OID)
             hazards = [oid for oid, fact in types.facts.items() if fact.hazardous]
             called = await connection.fetch(_HAZARDOUS_FUNCTIONS, hazards) if hazards else []
             self.types = replace(types, hazardous_names=types.hazardous_names | {row["proname"] for row in called})
@@ -225,6 +238,8 @@ class Catalog:
         if (known := self._known.get(key)) is not None:
             return known
         epoch = self.epoch
+        if oids.types - self._builtin_types:
+            await self._types_as_loaded()
         async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             rows = await self._relation_rows(connection, oids.relations)
             functions = dict(self._builtin)
@@ -250,6 +265,14 @@ class Catalog:
             self._known.clear()
         self._known[key] = known
         return known
+
+    async def _types_as_loaded(self) -> None:
+        """Refuse (HOOP216) and learn again where a type or a CHECK changed since the types were loaded."""
+        async with self._connection() as connection:
+            now = await connection.fetchval(_TYPES_PRINT)
+        if now != self._types_print:
+            await self.reload_types()
+            raise Refused("HOOP216", "A type the statement uses changed a moment ago.")
 
     async def fingerprint(self, dependencies: Dependencies) -> str:
         """The fingerprint of *dependencies* now, in a snapshot of its own."""

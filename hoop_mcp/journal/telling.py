@@ -38,6 +38,11 @@ class Trail:
     login: str | None = None
     began: bool = False
 
+    def again(self) -> None:
+        """Begin anew within the same call: what was resolved no longer holds."""
+        self.analysis = self.decision = self.login = None
+        self.began = False
+
     def intent(self) -> Event:
         """Before the database runs anything."""
         self.began = True

@@ -150,7 +150,12 @@ def _files(settings: Settings) -> list[Check]:
         if loose:
             verb = "read" if name == "keys" else "changed"
             checks.append(
-                Check("MEND", f"{name} files", f"{loose[0]} may be {verb} by other accounts", f"chmod -R go-w {place}")
+                Check(
+                    "MEND",
+                    f"{name} files",
+                    f"{loose[0]} may be {verb} by other accounts",
+                    f"chmod -R {'go-rwx' if name == 'keys' else 'go-w'} {place}",
+                )
             )
     if not checks:
         owner = "root" if os.getuid() == 0 else "this account"

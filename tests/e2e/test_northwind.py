@@ -218,10 +218,10 @@ async def test_no_masked_value_of_the_sample_is_in_an_answer_a_log_or_the_journa
     northwind = governed(role)
     secrets = await masked_values(northwind, MASKED[role])
     assert len(secrets) > 100
-    answers, tables = await answers_to(northwind, STATEMENTS)
-    places = {**northwind.written(), "answers": answers.encode()}
+    answers, tables, running = await answers_to(northwind, STATEMENTS)
+    places = {**northwind.written(), **running, "answers": answers.encode()}
     places["server.log"] = places["server.log"][northwind.log_before :]
-    assert {"journal.db", "stderr.log"} <= places.keys()
+    assert {"journal.db", "stderr.log", "journal.db-wal, running"} <= places.keys(), places.keys()
     assert not found_in(secrets, places)
     # Too short to look for in text: as cells.
     for table, column in POSTCODES[role].items():
@@ -238,10 +238,10 @@ async def test_the_search_for_masked_values_finds_them_where_a_policy_keeps_them
     file.write_text(text.replace("contact: partial", "contact: keep"))
     assert file.read_text() != text
     secrets = await masked_values(northwind, {"customers": ["phone"]})
-    answers, _ = await answers_to(northwind, STATEMENTS[:1])
+    answers, _, running = await answers_to(northwind, STATEMENTS[:1])
     assert found_in(secrets, {"answers": answers.encode()})
     # What an agent was shown is sealed in the journal: even then no file holds it.
-    assert not found_in(secrets, without_the_log(northwind))
+    assert not found_in(secrets, {**without_the_log(northwind), **running})
 
 
 async def masked_values(deployment, columns):
@@ -255,7 +255,9 @@ async def masked_values(deployment, columns):
 
 
 async def answers_to(deployment, statements):
-    """All that comes back, refusals too, as text; and the rows of whole tables, by their names."""
+    """All that comes back, refusals too, as text; the rows of whole tables, by their names; and the files as they stand
+    while the server still runs, for its journal's WAL is gone once it has ended.
+    """
     told, tables = "", {}
     async with deployment.client() as client:
         for sql in statements:
@@ -270,7 +272,8 @@ async def answers_to(deployment, statements):
             ("search_schema", {"pattern": "e"}),
         ):
             told += (await client.call_tool(tool, arguments)).model_dump_json()
-    return told, tables
+        running = {f"{place}, running": content for place, content in without_the_log(deployment).items()}
+    return told, tables, running
 
 
 def without_the_log(deployment):
