@@ -226,16 +226,23 @@ class Detector:
             if n == len(RULES) or not RULES[n].votes or len(which) < VOTE_SHARE * len(sample):
                 continue
             compiled = self._rules[n]
-            whole = {
-                i
-                for i, start, end, score in self._matches(compiled, sample, which, cue=True)
-                if score == 1.0 and end - start == len(sample[i].strip())
-            }
-            if len(whole) >= VOTE_SHARE * len(sample):
+            # So many may fail and the vote still carry; where one more than that fails at the start, it cannot.
+            spare = int(len(which) - VOTE_SHARE * len(sample)) + 1
+            if not self._whole(compiled, sample, which[:spare]):
+                continue
+            if len(self._whole(compiled, sample, which)) >= VOTE_SHARE * len(sample):
                 for i, text in enumerate(texts):
                     if n in self._rule_gates.open(text):
                         span = Span(0, len(text), compiled.rule.entity, f"{compiled.rule.recognizer} by column")
                         found[i].append(span)
+
+    def _whole(self, compiled: _Compiled, texts: list[str], which: list[int]) -> set[int]:
+        """The cells that are, whole, a match whose checksum holds."""
+        return {
+            i
+            for i, start, end, score in self._matches(compiled, texts, which, cue=True)
+            if score == 1.0 and end - start == len(texts[i].strip())
+        }
 
     def _without_cue(self, compiled: _Compiled, texts: list[str], passed: list[int], found: list[list[Span]]) -> None:
         rule = compiled.rule
