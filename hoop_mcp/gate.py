@@ -199,6 +199,8 @@ class Gate:
             return await self._refuse(trail, refused, started)
         except JournalUnavailable:
             return _refusal(trail, _journal_down())
+        except TimeoutError:
+            return await self._refuse(trail, Refused("HOOP502", "The statement ran into its time limit."), started)
         except asyncio.CancelledError:
             # The scope is being cancelled, so this entry is written by a task of its own.
             self._tell_later(trail.refusal(Refused("HOOP109", "The client cancelled the call."), _since(started)))

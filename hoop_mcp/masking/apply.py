@@ -134,8 +134,10 @@ def _operated(
     label = (how.mask.operator.name.lower(), label_of(how.mask))
     count = Counter({label: len(cells) - cells.count(None)})
     if isinstance(operator, Redact) and operator.placeholder is not None and decode is None:
-        # One placeholder for every value: nothing to work out cell by cell. NULL and "" stay what they are.
-        return [operator.placeholder if cell else cell for cell in cells], count
+        # One placeholder for every value: nothing to work out cell by cell. Only a stored NULL stays what it is.
+        if how.mask.constant:
+            return [operator.placeholder] * len(cells), Counter({label: len(cells)})
+        return [None if cell is None else operator.placeholder for cell in cells], count
     masked: dict[str | None, Any] = {None: None}
     for text in dict.fromkeys(cells):
         if text is not None:

@@ -51,6 +51,7 @@ def request(plan: MaskPlan, columns: Sequence[Sequence[str | None]]) -> bytes:
                 "category": column.mask.category,
                 "entity": column.mask.entity,
                 "options": column.mask.options,
+                "constant": column.mask.constant,
             },
         }
         for column in plan.columns
@@ -103,5 +104,6 @@ def _column_plan(how: dict[str, Any]) -> ColumnPlan:
         category=told["category"],
         entity=told["entity"],
         options=tuple((name, value) for name, value in told["options"]),
+        constant=told["constant"],
     )
     return ColumnPlan(how["name"], how["type"], mask, how["scan"], frozenset(how["final"]))

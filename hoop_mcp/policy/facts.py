@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from hoop_mcp.terms import Form
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
@@ -27,6 +29,7 @@ class Shown:
 
     name: str
     uses: tuple[Use, ...] = ()
+    form: Form = Form.STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def facts(
         behind=analysis.behind,
         metadata=metadata & reached,
         restricted=frozenset(relation for relation in reached if catalogue.restricted(relation)),
-        columns=tuple(Shown(column.name, uses(column.sources)) for column in analysis.columns),
+        columns=tuple(Shown(column.name, uses(column.sources), column.form) for column in analysis.columns),
         probes=uses(analysis.probes | (analysis.lookups - agreed)),
         lookups=uses(agreed),
         now=now,

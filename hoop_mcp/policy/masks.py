@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hoop_mcp.terms import ColumnMask, Effect, MaskOption, Operator
+from hoop_mcp.terms import ColumnMask, Effect, Form, MaskOption, Operator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,4 +77,16 @@ def _mask(column: Shown, choices: dict[str, Choice]) -> ColumnMask | None:
     kept = all(each.operator is Operator.KEEP for each in picked)
     if not kept and not alike and choice.operator < Operator.REDACT:
         choice = DEFAULT
-    return ColumnMask(choice.operator, ", ".join(categories), entity, choice.rule, choice.options)
+    operator = _on_form(choice.operator, column)
+    options = choice.options if operator is choice.operator else ()
+    constant = operator is Operator.REDACT and column.form is not Form.STORED
+    return ColumnMask(operator, ", ".join(categories), entity, choice.rule, options, constant)
+
+
+def _on_form(operator: Operator, column: Shown) -> Operator:
+    """The operator a column's form allows: the lighter ones are judged on stored values, and stand on those only."""
+    if column.form is not Form.STORED and Operator.KEEP < operator < Operator.REDACT:
+        return Operator.REDACT
+    if operator is Operator.KEEP and column.form is Form.COMPUTED and any(use.entity is None for use in column.uses):
+        return Operator.REDACT  # free text is kept because it is read for what must not be; computed, it cannot be
+    return operator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hoop_mcp.errors import Refused
 from hoop_mcp.sql.expressions import not_understood, unvouched
 from hoop_mcp.sql.facts import FIRST_NORMAL_OID, CatalogFacts
+from hoop_mcp.sql.forms import Forms
 from hoop_mcp.sql.functions import vouched_functions
 from hoop_mcp.sql.growth import check_growth
 from hoop_mcp.sql.metadata import METADATA
@@ -74,24 +75,27 @@ def analyse(statement: Statement, trees: Trees, facts: CatalogFacts, columns: Se
     try:
         check_growth(trees.rewritten, facts, opaque)
         flows = tracer.subquery(trees.rewritten, None)
+        forms = Forms(facts, opaque).of(trees.rewritten)
     except LookupError:
         raise not_understood("a variable that reaches out of the statement") from None
     except RecursionError:
         raise Refused("HOOP207", "The statement nests deeper than this gateway analyses.") from None
-    if len(flows) != len(columns):
+    if not len(flows) == len(columns) == len(forms):
         raise Refused("HOOP210", "The tree and the server's description give different numbers of columns.")
     relations = frozenset(_relation(facts, oid).full_name for oid in named)
     reached = frozenset(_relation(facts, oid).full_name for oid in inner.relations)
     return Analysis(
         verb=Verb.READ,
         columns=tuple(
-            OutputColumn(name, type_name, flow) for (name, type_name), flow in zip(columns, flows, strict=True)
+            OutputColumn(name, type_name, flow, form)
+            for (name, type_name), flow, form in zip(columns, flows, forms, strict=True)
         ),
         probes=tracer.probes,
         lookups=frozenset(tracer.lookups),
         relations=relations,
         behind=reached - relations,
         functions=frozenset(tracer.functions),
+        reads=frozenset(tracer.reads),
     )
 
 

@@ -59,6 +59,7 @@ class Tracer(ExpressionTracer):
         self._opaque = opaque
         self._coercions = Coercions(facts)
         self.lookups: set[ColumnRef] = set()
+        self.reads: set[ColumnRef] = set()
 
     def subquery(self, query: Node, outer: Scope | None) -> tuple[Flow[ColumnRef], ...]:
         """Trace a query at any level; the flow of each output column."""
@@ -321,6 +322,7 @@ class Tracer(ExpressionTracer):
         column = relation.columns.get(number)
         if column is None:
             raise Refused("HOOP213", f"A column of {relation.full_name} is used that is not open to anyone here.")
+        self.reads.update(column.sources)
         return column
 
     # -- where a bare column stands

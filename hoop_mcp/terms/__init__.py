@@ -22,7 +22,7 @@ from hoop_mcp.terms.call import (
 from hoop_mcp.terms.decision import ColumnMask, Decision, Effect, Limits, MaskOption, Operator
 from hoop_mcp.terms.event import Event, EventKind, Receipt
 from hoop_mcp.terms.outcome import Answer, Outcome, Refusal
-from hoop_mcp.terms.statement import Analysis, ColumnRef, OutputColumn, RelationName, Statement, Token, Verb
+from hoop_mcp.terms.statement import Analysis, ColumnRef, Form, OutputColumn, RelationName, Statement, Token, Verb
 
 __all__ = [
     "Analysis",
@@ -37,6 +37,7 @@ __all__ = [
     "Effect",
     "Event",
     "EventKind",
+    "Form",
     "JsonValue",
     "Limits",
     "ListDatabases",

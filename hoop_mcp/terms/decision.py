@@ -34,7 +34,8 @@ class ColumnMask:
     """What happens to one shown column that carries personal data.
 
     ``category`` is the catalogue's (or ``unclassified``); ``entity`` what its values are (EMAIL_ADDRESS) where the
-    catalogue says; ``rule`` the id of the rule whose operator won, None for the default redact.
+    catalogue says; ``rule`` the id of the rule whose operator won, None for the default redact. ``constant`` puts the
+    same placeholder over every cell, NULL and '' too: for what was computed, where either would be an answer.
     """
 
     operator: Operator
@@ -42,6 +43,7 @@ class ColumnMask:
     entity: str | None = None
     rule: str | None = None
     options: tuple[MaskOption, ...] = ()
+    constant: bool = False
 
 
 @dataclass(frozen=True, slots=True)

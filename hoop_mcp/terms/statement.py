@@ -14,6 +14,18 @@ class Verb(IntEnum):
     WRITE = 2
 
 
+class Form(IntEnum):
+    """What an output column is made of; order is distance from the stored value, so a mixture is ``max()``.
+
+    STORED is a column's own value; PRESERVED still holds it whole and recognisable (a row, an array, in lower case);
+    COMPUTED is anything else.
+    """
+
+    STORED = 0
+    PRESERVED = 1
+    COMPUTED = 2
+
+
 class RelationName(NamedTuple):
     """A table or view as the statement names it; ``schema`` is None where the search path decides."""
 
@@ -77,6 +89,7 @@ class OutputColumn:
     name: str
     type_name: str
     sources: frozenset[ColumnRef] = frozenset()
+    form: Form = Form.STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,7 @@ class Analysis:
     behind: frozenset[str]
     functions: frozenset[str]
     bounded: bool = False
+    reads: frozenset[ColumnRef] = frozenset()
 
     @property
     def shown(self) -> frozenset[ColumnRef]:
@@ -104,5 +118,8 @@ class Analysis:
 
     @property
     def personal(self) -> bool:
-        """Whether anything personal is touched at all; if not, the clean login runs it."""
-        return bool(self.probes or self.lookups or any(column.sources for column in self.columns))
+        """Whether anything personal is touched at all; if not, the clean login runs it.
+
+        A column that is only counted or tested for NULL shows nothing, and is read all the same.
+        """
+        return bool(self.probes or self.lookups or self.reads or any(column.sources for column in self.columns))
