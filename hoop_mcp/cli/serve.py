@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hoop_mcp.cli.options import config_option
-from hoop_mcp.errors import NotBuiltYet, SettingsError
+from hoop_mcp.errors import NotBuiltYet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,9 +25,13 @@ def serve(config: Path, http: str | None) -> None:
     """Serve MCP on stdio; stdout belongs to the protocol, everything else goes to stderr."""
     if http is not None:
         raise NotBuiltYet("serve --http")
-    if not config.is_file():  # told before the handshake; every other fault ends the server once its gate opens
-        raise SettingsError((f"{config}: there is no such file; name one with --config or HOOP_MCP_CONFIG",))
     from hoop_mcp.doors import logs
+    from hoop_mcp.wiring.policies import load_governance
+    from hoop_mcp.wiring.settings import load_settings
+
+    # Faults in settings, policies and catalogues are told before the handshake; what only a connection shows ends the
+    # server once its gate opens.
+    load_governance(load_settings(config))
 
     logs.configure()
     from hoop_mcp.doors.mcp import build_server
