@@ -55,7 +55,8 @@ SELECT t.id FROM tickets t JOIN customers c ON c.id = t.customer_id
 WHERE c.email IS NOT NULL AND c.phone IS NOT NULL AND t.body LIKE '%' || c.email || '%' ORDER BY t.id LIMIT 1
 """
 _READ = (
-    "SELECT c.name, c.email, c.phone, t.body FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE t.id = {}"
+    "SELECT c.name, c.email, c.phone, t.subject, t.body"
+    " FROM customers c JOIN tickets t ON t.customer_id = c.id WHERE t.id = {}"
 )
 _PROBE = "SELECT id FROM customers WHERE email LIKE 'a%'"
 
@@ -152,15 +153,18 @@ async def _masked_read(client: Any, database: EmbeddedDatabase) -> Step:
     if result.is_error:
         return Step("masked-read", ok=False, detail=_text(result), lines=(_text(result),))
     answer = result.structured_content
-    name, email, phone, body = (str(cell) for cell in answer["rows"][0])
-    leaked = [what for what in (raw["email"], raw["phone"]) if what in f"{email} {phone} {body}"]
+    name, email, phone, subject, body = (str(cell) for cell in answer["rows"][0])
+    leaked = [what for what in (raw["email"], raw["phone"], raw["body"]) if what in f"{email} {phone} {body}"]
     ok = not leaked and name == raw["name"] and answer["receipt"]["seq"] > 0
     masked = sum(1 for column in answer["columns"] if column["mask"] not in (None, "keep"))
     found = next((line for line in answer["notices"] if "placeholders" in line), "")
     lines = (
         f"query  {sql}",
-        *_table(("name", "email", "phone", "body"), ((name, email, phone, _first_line(body)),)),
-        f"{masked} of {len(answer['columns'])} columns masked · {found or 'nothing else found'}",
+        *_table(
+            ("name", "email", "phone", "subject", "body"),
+            ((name, email, phone, _first_line(subject), _first_line(body)),),
+        ),
+        f"{masked} of {len(answer['columns'])} columns masked" + (f" · {found}" if found else ""),
         f"{len(answer['rows'])} row · journal #{answer['receipt']['seq']}",
     )
     return Step("masked-read", ok, f"{masked} columns masked, {len(leaked)} raw values in the answer", lines)

@@ -23,13 +23,14 @@ COMPUTED = [
     "SELECT substr(street, 14) FROM customers WHERE id < 10 UNION ALL SELECT reverse(street) FROM customers WHERE id < 10",
     "SELECT (SELECT substr(c.street, 14) FROM customers c WHERE c.id = o.customer_id) FROM orders o WHERE o.id < 20",
     # Kept text is kept because it is read for what must not be: encoded or cut it cannot be read.
-    "SELECT encode(convert_to(body, 'UTF8'), 'base64') FROM tickets WHERE id < 20",
-    "SELECT substr(body, g, 1) FROM tickets, generate_series(1, 12) g WHERE tickets.id = 5",
-    "SELECT translate(body, '0123456789@', 'abcdefghij#') FROM tickets WHERE id < 20",
-    "SELECT left(body, 90) FROM tickets WHERE id < 20",
-    "SELECT body || 'AAA' FROM tickets WHERE id < 20",
+    "SELECT encode(convert_to(subject, 'UTF8'), 'base64') FROM tickets WHERE id < 20",
+    "SELECT substr(subject, g, 1) FROM tickets, generate_series(1, 12) g WHERE tickets.id = 5",
+    "SELECT translate(subject, '0123456789@', 'abcdefghij#') FROM tickets WHERE id < 20",
+    "SELECT left(subject, 90) FROM tickets WHERE id < 20",
+    "SELECT subject || 'AAA' FROM tickets WHERE id < 20",
+    "SELECT reverse(subject) FROM tickets WHERE id < 20",
+    "SELECT md5(subject) FROM tickets WHERE id < 20",
     "SELECT reverse(body) FROM tickets WHERE id < 20",
-    "SELECT md5(body) FROM tickets WHERE id < 20",
 ]
 
 
@@ -61,8 +62,8 @@ async def test_what_is_computed_is_one_constant(shop_client, sql):
         ("SELECT name FROM customers", "keep"),
         ("SELECT upper(name) FROM customers", "keep"),
         ("SELECT left(name, 1) FROM customers", "keep"),
-        ("SELECT body FROM tickets", "keep"),
-        ("SELECT lower(body) FROM tickets", "keep"),
+        ("SELECT subject FROM tickets", "keep"),
+        ("SELECT lower(subject) FROM tickets", "keep"),
         ("SELECT email FROM customers UNION ALL SELECT email FROM customers", "partial"),
     ],
 )

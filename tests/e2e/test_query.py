@@ -200,10 +200,7 @@ async def test_a_journal_that_cannot_be_written_stops_everything_and_says_so(sho
 async def test_nothing_raw_is_anywhere(shop):
     answers = await _read_everything(shop)
     found = await _leaks(shop, answers)
-    # Support is shown what customers wrote. What can be recognised in it is masked; a street in running text cannot be
-    # without a model for names and places, and docs/masking.md says so. Everywhere else streets are looked for too.
-    places = {"public.customers.street", "public.orders.delivery_address"}
-    assert not {(column, place) for column, place in found if not (column in places and place == "tickets")}
+    assert not found
 
 
 async def test_the_leak_search_has_teeth(shop, monkeypatch):
@@ -236,12 +233,11 @@ async def _read_everything(shop, **how):
         "SELECT row_to_json(c) FROM customers c LIMIT 100",
         "SELECT array_agg(email), string_agg(iban, ' ') FROM customers",
     ]  # fmt: skip
-    answers = {"answers": "", "tickets": ""}
+    answers = []
     async with shop.client(**how) as client:
-        for sql in statements:
-            answers["tickets" if "tickets" in sql else "answers"] += (await ask(client, sql)).model_dump_json()
+        answers += [(await ask(client, sql)).model_dump_json() for sql in statements]
         for tool, arguments in (("describe_table", {"table": "customers"}), ("explain", {"sql": statements[0]})):
-            answers["answers"] += (await client.call_tool(tool, arguments)).model_dump_json()
+            answers.append((await client.call_tool(tool, arguments)).model_dump_json())
     return answers
 
 
@@ -249,7 +245,7 @@ async def _leaks(shop, answers):
     """Every seeded value that support's policy masks, looked for plainly, in hex and in base64, everywhere."""
     values = await personal_values(shop.admin_dsn)
     kept = {"public.customers.name", "public.employees.name"}  # support sees customers' names
-    places = {**shop.written(), **{name: text.encode() for name, text in answers.items()}}
+    places = {**shop.written(), "answers": "\n".join(answers).encode()}
     found = []
     for column, texts in values.items():
         if column in kept:
