@@ -5,7 +5,8 @@ raise. It takes the text PostgreSQL prints and returns text that is again a vali
 (SQL NULL) where the type has no harmless value. No operator but keep ever returns the value it was given: where too
 little would be hidden, it redacts.
 
-NULL never reaches an operator; the empty string stays empty (it says nothing about anyone), except under nullify.
+NULL never reaches an operator; the empty string stays empty, except under redact and nullify: there it would be an
+answer of its own.
 """
 
 from __future__ import annotations
