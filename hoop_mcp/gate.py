@@ -22,22 +22,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from hoop_mcp.analyst import TIMEOUT_MS, Analyst, refused_by
+from hoop_mcp.answering import answer_body, described_columns, summary
 from hoop_mcp.errors import JournalUnavailable, Refused
 from hoop_mcp.identity.local import mandate
 from hoop_mcp.journal.telling import Trail
 from hoop_mcp.masking.plan import MaskPlan, plan
-from hoop_mcp.policy.decide import decide
-from hoop_mcp.policy.facts import Facts, facts
 from hoop_mcp.policy.reach import reachable
-from hoop_mcp.sql.metadata import METADATA
 from hoop_mcp.sql.reader import read
-from hoop_mcp.sql.resolved import Login
 from hoop_mcp.terms import (
     Answer,
     Decision,
@@ -45,7 +42,6 @@ from hoop_mcp.terms import (
     Effect,
     ListDatabases,
     Malformed,
-    Operator,
     OutputColumn,
     Refusal,
     RunSql,
@@ -56,33 +52,17 @@ from hoop_mcp.terms import (
 from hoop_mcp.tools import describing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
+    from hoop_mcp.analyst import Database
     from hoop_mcp.masking.apply import Masked
     from hoop_mcp.policy.rules import PolicySet
-    from hoop_mcp.sql.catalogue import Catalogue
-    from hoop_mcp.sql.resolved import Resolved
-    from hoop_mcp.terms import (
-        Analysis,
-        Credential,
-        Event,
-        JsonValue,
-        Mandate,
-        Outcome,
-        Principal,
-        Receipt,
-        Statement,
-        ToolCall,
-    )
+    from hoop_mcp.terms import Credential, Event, JsonValue, Outcome, Principal, Receipt, Statement, ToolCall
 
 DEFAULT_ROWS = 200
 MOST_ROWS = 1_000
 MOST_BYTES = 256_000
-TIMEOUT_MS = 5_000
-_KEPT_LOGINS = 5_000
-_KEPT_DECISIONS = 16
 _read = lru_cache(maxsize=1_000)(read)  # reading is pure: the same text means the same to the offline reader
 
 
@@ -105,56 +85,6 @@ class Masker(Protocol):
         self, plan: MaskPlan, rows: Sequence[Sequence[str | None]], *, timeout_s: float | None = None
     ) -> Masked:
         """The rows as masked JSON."""
-        ...
-
-
-class Lease(Protocol):
-    """One transaction of one login, for one statement; rolled back when its context ends."""
-
-    login: Login
-
-    async def resolve(self, statement: Statement, timeout_ms: int) -> Resolved:
-        """Parse, unexecuted."""
-        ...
-
-    async def execute(
-        self, resolved: Resolved, parameters: Sequence[JsonValue], limit: int
-    ) -> list[Sequence[str | None]]:
-        """Run what was resolved here and nothing else; rows of PostgreSQL's own text."""
-        ...
-
-    async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue]) -> list[str]:
-        """The planner's tree, without costs."""
-        ...
-
-    async def doubt(self, resolved: Resolved) -> None:
-        """Before a no: do not keep the statement, and refuse (HOOP505) if its facts are no longer true."""
-        ...
-
-    async def unchanged(self, resolved: Resolved) -> None:
-        """Refuse (HOOP505) if anything the statement rests on changed since it was resolved."""
-        ...
-
-
-class Database(Protocol):
-    """A governed database."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the settings."""
-        ...
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """What its columns hold."""
-        ...
-
-    def lease(self, login: Login) -> AbstractAsyncContextManager[Lease]:
-        """A connection of *login*."""
-        ...
-
-    async def describe(self) -> Sequence[describing.DescribedRelation]:
-        """Every table and view outside the system's schemas, comments unmasked."""
         ...
 
 
@@ -229,17 +159,22 @@ class Gate:
             trail.again()
         return await self._query(ask, trail)
 
-    async def _query(self, ask: RunSql, trail: Trail) -> Answer:
-        started = time.perf_counter()
+    def _asked(self, ask: RunSql, trail: Trail) -> tuple[Principal, Database, Statement]:
+        """Who asks, of which database, and what: the call as far as it can be known offline."""
         principal = _known(trail.principal)
         database = self._analyst.database(ask.database)
         trail.database = database.name
         trail.mandate = mandate(principal, ask.role, ask.purpose)
         trail.statement = statement = _read(ask.sql)
         if statement.verb is Verb.WRITE:
-            raise Refused("HOOP206", "The query tool only reads, and this statement writes.")
+            raise Refused("HOOP206", f"The {ask.tool} tool only reads, and this statement writes.")
+        return principal, database, statement
+
+    async def _query(self, ask: RunSql, trail: Trail) -> Answer:
+        started = time.perf_counter()
+        principal, database, statement = self._asked(ask, trail)
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
-            decision = self._analyst.decide_again(resolved, database, principal, trail.mandate, ask.reason)
+            decision = self._analyst.decide_again(resolved, database, principal, trail.standing, ask.reason)
             trail.decision = decision
             if decision.effect is not Effect.ALLOW:
                 await lease.doubt(resolved)
@@ -251,7 +186,15 @@ class Gate:
             how = plan(analysis.columns, decision.masks)
             masked, _ = await asyncio.gather(self._mask(how, rows[:limit], decision), lease.unchanged(resolved))
         shown, rows_shown = masked
-        body = _answer(trail, analysis, decision, shown, rows_shown, truncated=rows_shown < len(rows))
+        body = answer_body(
+            trail.call.call_id,
+            database.name,
+            analysis,
+            decision,
+            shown,
+            rows_shown,
+            truncated=rows_shown < len(rows),
+        )
         figures: dict[str, JsonValue] = {
             "rows": rows_shown,
             "bytes": len(body),
@@ -260,7 +203,7 @@ class Gate:
             "ms": _since(started),
         }
         receipt = await self._journal.record(trail.outcome(figures, body))
-        return Answer(trail.call.call_id, body, _summary(rows_shown, decision), receipt)
+        return Answer(trail.call.call_id, body, summary(rows_shown, decision), receipt)
 
     async def _mask(self, how: MaskPlan, rows: list[Sequence[str | None]], decision: Decision) -> tuple[Masked, int]:
         """Masked rows that fit the byte limit: the limit counts what leaves, not what was read."""
@@ -276,16 +219,10 @@ class Gate:
                 raise Refused("HOOP507", f"One row is larger than the limit of {most:,} bytes.")
 
     async def _explain(self, ask: RunSql, trail: Trail) -> Answer:
-        principal = _known(trail.principal)
-        database = self._analyst.database(ask.database)
-        trail.database = database.name
-        trail.mandate = mandate(principal, ask.role, ask.purpose)
-        trail.statement = statement = _read(ask.sql)
-        if statement.verb is Verb.WRITE:
-            raise Refused("HOOP206", "Plans of writes are not served here.")
+        principal, database, statement = self._asked(ask, trail)
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
             trail.decision = decision = self._analyst.decide(
-                analysis, database, principal, trail.mandate, ask.reason
+                analysis, database, principal, trail.standing, ask.reason
             ).decision
             await self._journal.record(trail.intent())
             # A plan over personal columns tells of their statistics: only where nothing personal steers it.
@@ -303,7 +240,7 @@ class Gate:
                 "code": decision.code,
                 "rules": decision.rules,
                 "because": decision.because,
-                "columns": _columns(analysis, decision, tuple(column.name for column in analysis.columns)),
+                "columns": described_columns(analysis, decision, tuple(column.name for column in analysis.columns)),
                 "probes": sorted(str(ref) for ref in analysis.probes),
                 "plan": [line for (line,) in orjson.loads(masked.body_rows)],
             }
@@ -380,194 +317,9 @@ class Gate:
             await asyncio.wait(self._telling, timeout=5)
 
 
-class Judged:
-    """A decision with the facts it was made from."""
-
-    __slots__ = ("decision", "facts")
-
-    def __init__(self, decision: Decision, seen: Facts) -> None:
-        self.decision = decision
-        self.facts = seen
-
-
-class Analyst:
-    """Steps 3 to 5, shared by the gate and by whoever only wants the verdict."""
-
-    def __init__(self, databases: Mapping[str, Database], policies: PolicySet, now: Callable[[], datetime]) -> None:
-        self.databases = databases
-        self._policies = policies
-        self._now = now
-        self._by_the_clock = any(rule.when.hours for policy in policies.policies for rule in policy.rules)
-        self._logins: dict[tuple[str, str], Login] = {}
-        self._personal = {
-            name: frozenset(ref.column for ref, held in database.catalogue.columns.items() if held.personal)
-            for name, database in databases.items()
-        }
-
-    def database(self, name: str | None) -> Database:
-        """The database named, or the only one."""
-        if name is None:
-            if len(self.databases) == 1:
-                return next(iter(self.databases.values()))
-            raise Refused("HOOP104", "The call names no database, and there are several.")
-        if name not in self.databases:
-            raise Refused("HOOP104", "The call names a database that is not here.")
-        return self.databases[name]
-
-    @asynccontextmanager
-    async def resolve(
-        self, database: Database, statement: Statement, trail: Trail
-    ) -> AsyncIterator[tuple[Lease, Resolved, Analysis]]:
-        """Resolve and trace the statement on the login that its trace calls for.
-
-        Which login is due is known only from the trace, and both logins can Parse: it starts with the one that was due
-        last time (or seems due), and changes over if that was wrong. PostgreSQL itself then refuses what a mistaken
-        trace would have shown: the clean login holds no privilege on a personal column.
-        """
-        key = (database.name, statement.sql)
-        login = self._logins.get(key) or _likely(self._personal[database.name], statement)
-        for _ in range(2):
-            async with database.lease(login) as lease:
-                resolved = await lease.resolve(statement, TIMEOUT_MS)
-                trail.known = resolved.known
-                try:
-                    trail.analysis = analysis = resolved.trace()
-                except Refused:
-                    await lease.doubt(resolved)
-                    raise
-                due = Login.FULL if analysis.personal else Login.CLEAN
-                if due is login:
-                    trail.login = login
-                    self._remember(key, login)
-                    yield lease, resolved, analysis
-                    return
-            login = due
-        raise Refused("HOOP216", "The statement means different things to the two logins.")
-
-    def decide(
-        self, analysis: Analysis, database: Database, principal: Principal, standing: Mandate, reason: str | None
-    ) -> Judged:
-        """The policy decision, with its facts."""
-        return Judged(
-            decide(self._policies, seen := self._facts(analysis, database, principal, standing, reason)), seen
-        )
-
-    def decide_again(
-        self, resolved: Resolved, database: Database, principal: Principal, standing: Mandate, reason: str | None
-    ) -> Decision:
-        """The policy decision, kept beside a kept statement where nothing but the caller's standing can change it."""
-        if self._by_the_clock or reason is not None:
-            return self.decide(resolved.trace(), database, principal, standing, reason).decision
-        key = (standing, principal.actor, principal.client.name if principal.client else None)
-        decision = resolved.decisions.get(key)
-        if decision is None:
-            decision = self.decide(resolved.trace(), database, principal, standing, reason).decision
-            if len(resolved.decisions) < _KEPT_DECISIONS:
-                resolved.decisions[key] = decision
-        return decision
-
-    def _facts(
-        self, analysis: Analysis, database: Database, principal: Principal, standing: Mandate, reason: str | None
-    ) -> Facts:
-        return facts(
-            analysis,
-            database.catalogue,
-            principal=principal,
-            mandate=standing,
-            database=database.name,
-            now=self._now(),
-            reason=reason,
-            metadata=frozenset(METADATA),
-        )
-
-    def _remember(self, key: tuple[str, str], login: Login) -> None:
-        if len(self._logins) >= _KEPT_LOGINS:
-            self._logins.clear()
-        self._logins[key] = login
-
-
-def refused_by(decision: Decision) -> Refused:
-    """A deny or a hold, in the policy's own words."""
-    return Refused(decision.code or "HOOP301", " ".join(decision.because), decision.instead or None)
-
-
-def _likely(personal: frozenset[str], statement: Statement) -> Login:
-    """A guess to save a Parse, never a judgement: full where a column with the name of a personal one is spoken of."""
-    if not statement.relations:
-        return Login.CLEAN
-    return Login.CLEAN if personal.isdisjoint(statement.words) and not _starred(statement) else Login.FULL
-
-
-def _starred(statement: Statement) -> bool:
-    return any(token.kind == "k" and token.text == "*" for token in statement.tokens)
-
-
 def _row_limit(asked: int | None, decision: Decision) -> int:
     most = decision.limits.max_rows or MOST_ROWS
     return min(asked if asked is not None else DEFAULT_ROWS, most)
-
-
-def _answer(
-    trail: Trail, analysis: Analysis, decision: Decision, masked: Masked, rows: int, *, truncated: bool
-) -> bytes:
-    return orjson.dumps(
-        {
-            "status": "ok",
-            "call_id": trail.call.call_id,
-            "database": trail.database,
-            "columns": _columns(analysis, decision, masked.names),
-            "rows": orjson.Fragment(masked.body_rows),
-            "row_count": rows,
-            "truncated": truncated,
-            "notices": _notices(decision, masked, rows, truncated=truncated),
-        }
-    )
-
-
-def _columns(analysis: Analysis, decision: Decision, names: Sequence[str]) -> list[dict[str, JsonValue]]:
-    told: list[dict[str, JsonValue]] = []
-    masks = decision.masks or (None,) * len(analysis.columns)
-    for name, column, mask in zip(names, analysis.columns, masks, strict=True):
-        told.append(
-            {
-                "name": name,
-                "type": column.type_name,
-                "category": mask.category if mask else None,
-                "mask": mask.operator.name.lower() if mask else None,
-            }
-        )
-    return told
-
-
-def _notices(decision: Decision, masked: Masked, rows: int, *, truncated: bool) -> list[str]:
-    notices: list[str] = []
-    by_rule: dict[str | None, int] = {}
-    for mask in decision.masks:
-        if mask is not None and mask.operator is not Operator.KEEP:
-            by_rule[mask.rule] = by_rule.get(mask.rule, 0) + 1
-    because = dict(zip(decision.rules, decision.because, strict=False))
-    for rule, count in by_rule.items():
-        why = f"by rule {rule}: {because[rule]}" if rule in because else "because no rule keeps its category"
-        notices.append(f"{count} of {len(decision.masks)} columns {'is' if count == 1 else 'are'} masked {why}")
-    found = sum(count.cells for count in masked.counts if _detected(decision, count.column))
-    if found:
-        notices.append(
-            f"{found} further cells held what looks personal; placeholders such as [EMAIL_ADDRESS] stand there"
-        )
-    if truncated:
-        notices.append(f"There are more than these {rows} rows. Narrow the statement, or ask for more with max_rows.")
-    return notices
-
-
-def _detected(decision: Decision, place: int) -> bool:
-    """Whether what was masked in a column was found by value, not traced to the catalogue."""
-    mask = decision.masks[place] if place < len(decision.masks) else None
-    return mask is None or mask.operator is Operator.KEEP
-
-
-def _summary(rows: int, decision: Decision) -> str:
-    masked = sum(1 for mask in decision.masks if mask is not None and mask.operator is not Operator.KEEP)
-    return f"{rows} rows, {masked} of {len(decision.masks)} columns masked"
 
 
 def _find(name: str, relations: Mapping[str, describing.DescribedRelation]) -> describing.DescribedRelation:

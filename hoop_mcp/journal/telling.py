@@ -13,11 +13,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hoop_mcp.errors import Refused
 from hoop_mcp.sql.template import fingerprint, template
 from hoop_mcp.terms import Decision, Event, EventKind, JsonValue, Mandate, Principal, RunSql, ToolCall
 
 if TYPE_CHECKING:
-    from hoop_mcp.errors import Refused
     from hoop_mcp.terms import Analysis, Statement
 
 
@@ -37,6 +37,17 @@ class Trail:
     decision: Decision | None = None
     login: str | None = None
     began: bool = False
+
+    @property
+    def standing(self) -> Mandate:
+        """The role and purpose the call runs under.
+
+        Raises:
+            Refused: HOOP102, none was settled.
+        """
+        if self.mandate is None:
+            raise Refused("HOOP102", "The call runs under no role.")
+        return self.mandate
 
     def again(self) -> None:
         """Begin anew within the same call: what was resolved no longer holds."""

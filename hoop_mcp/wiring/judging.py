@@ -11,8 +11,8 @@ import asyncpg
 
 from hoop_mcp.adapters.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from hoop_mcp.adapters.postgres import PostgresDatabase
+from hoop_mcp.analyst import Analyst
 from hoop_mcp.errors import DatabaseUnavailable, Refused, SettingsError
-from hoop_mcp.gate import Analyst
 from hoop_mcp.journal.telling import Trail
 from hoop_mcp.policy.assessment import Asking, Assessment
 from hoop_mcp.policy.grants import grants

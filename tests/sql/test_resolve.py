@@ -17,8 +17,8 @@ import pytest
 from hoop_mcp.adapters import postgres_session
 from hoop_mcp.adapters.embedded_postgres import EmbeddedPostgres
 from hoop_mcp.adapters.postgres_session import Session, _Notices
+from hoop_mcp.analyst import Analyst
 from hoop_mcp.errors import Refused
-from hoop_mcp.gate import Analyst
 from hoop_mcp.policy.rules import PolicySet
 from hoop_mcp.sql.reader import read
 from hoop_mcp.sql.resolved import Login
