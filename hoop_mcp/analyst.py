@@ -6,7 +6,7 @@ test``): both must come to the same decision by the same way.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from hoop_mcp.errors import Refused
@@ -14,17 +14,19 @@ from hoop_mcp.policy.decide import decide
 from hoop_mcp.policy.facts import Facts, facts
 from hoop_mcp.sql.metadata import METADATA
 from hoop_mcp.sql.resolved import Login
+from hoop_mcp.terms import Analysis, Explain, OutputColumn, Show, Statement, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from datetime import datetime
 
     from hoop_mcp.journal.telling import Trail
     from hoop_mcp.policy.rules import PolicySet
     from hoop_mcp.sql.catalogue import Catalogue
+    from hoop_mcp.sql.plans import PlanForm
     from hoop_mcp.sql.resolved import Resolved
-    from hoop_mcp.terms import Analysis, Decision, JsonValue, Mandate, Principal, Statement
+    from hoop_mcp.terms import Decision, JsonValue, Mandate, Principal, Request
     from hoop_mcp.tools.describing import DescribedRelation
 
 TIMEOUT_MS = 5_000
@@ -42,13 +44,21 @@ class Lease(Protocol):
         ...
 
     async def execute(
-        self, resolved: Resolved, parameters: Sequence[JsonValue], limit: int
+        self,
+        resolved: Resolved,
+        parameters: Sequence[JsonValue],
+        limit: int,
+        wanted: Callable[[Sequence[str | None]], bool] | None = None,
     ) -> list[Sequence[str | None]]:
-        """Run what was resolved here and nothing else; rows of PostgreSQL's own text."""
+        """Run what was resolved here and nothing else; at most *limit* rows, of those *wanted*, of PostgreSQL's text."""
         ...
 
-    async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue]) -> list[str]:
-        """The planner's tree, without costs."""
+    async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue], form: PlanForm) -> list[str]:
+        """The plan of what was resolved here, in PostgreSQL's lines; MEASURED runs it."""
+        ...
+
+    async def show(self, setting: str, timeout_ms: int) -> str:
+        """The value of one vouched setting."""
         ...
 
     async def doubt(self, resolved: Resolved) -> None:
@@ -95,12 +105,20 @@ class Judged:
 class Analyst:
     """Steps 3 to 5, shared by the gate and by whoever only wants the verdict."""
 
-    def __init__(self, databases: Mapping[str, Database], policies: PolicySet, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        databases: Mapping[str, Database],
+        policies: PolicySet,
+        now: Callable[[], datetime],
+        parsing: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> None:
+        """*parsing* stands around each Parse of a principal: what PostgreSQL refuses there is counted."""
         self.databases = databases
+        self._parsing = parsing
         self._policies = policies
         self._now = now
         self._by_the_clock = any(rule.when.hours for policy in policies.policies for rule in policy.rules)
-        self._logins: dict[tuple[str, str], Login] = {}
+        self._logins: dict[tuple[str, int], Login] = {}
         self._personal = {
             name: frozenset(ref.column for ref, held in database.catalogue.columns.items() if held.personal)
             for name, database in databases.items()
@@ -111,10 +129,13 @@ class Analyst:
         if name is None:
             if len(self.databases) == 1:
                 return next(iter(self.databases.values()))
-            raise Refused("HOOP104", "The call names no database, and there are several.")
+            raise Refused("HOOP104", "The call names no database, and there are several.", self._one_of())
         if name not in self.databases:
-            raise Refused("HOOP104", "The call names a database that is not here.")
+            raise Refused("HOOP104", "The call names a database that is not here.", self._one_of())
         return self.databases[name]
+
+    def _one_of(self) -> str:
+        return f"Pass database as one of: {', '.join(sorted(self.databases))}."
 
     @asynccontextmanager
     async def resolve(
@@ -126,11 +147,12 @@ class Analyst:
         last time (or seems due), and changes over if that was wrong. PostgreSQL itself then refuses what a mistaken
         trace would have shown: the clean login holds no privilege on a personal column.
         """
-        key = (database.name, statement.sql)
+        key = (database.name, hash(statement.sql))  # two that collide share a guess; a text may have 64 kB
         login = self._logins.get(key) or _likely(self._personal[database.name], statement)
         for _ in range(2):
             async with database.lease(login) as lease:
-                resolved = await lease.resolve(statement, TIMEOUT_MS)
+                with self._parsing(trail.principal.ident if trail.principal is not None else ""):
+                    resolved = await lease.resolve(statement, TIMEOUT_MS)
                 trail.known = resolved.known
                 try:
                     trail.analysis = analysis = resolved.trace()
@@ -182,10 +204,89 @@ class Analyst:
             metadata=frozenset(METADATA),
         )
 
-    def _remember(self, key: tuple[str, str], login: Login) -> None:
+    def _remember(self, key: tuple[str, int], login: Login) -> None:
         if len(self._logins) >= _KEPT_LOGINS:
             self._logins.clear()
         self._logins[key] = login
+
+
+def only_reads(request: Request, tool: str) -> None:
+    """Let nothing through that writes, be it to be explained.
+
+    Raises:
+        Refused: HOOP206.
+    """
+    statement = request.statement if isinstance(request, Explain) else request
+    if isinstance(statement, Show) or statement.verb is Verb.READ:
+        return
+    if statement is request:
+        raise Refused("HOOP206", f"The {tool} tool only reads, and this statement writes.")
+    raise Refused(
+        "HOOP206",
+        "EXPLAIN stands before a statement that writes; ANALYZE would run it, and plans of writes are not told yet.",
+        "Explain the SELECT that finds the same rows.",
+    )
+
+
+def only_judged(request: Request) -> tuple[Statement, tuple[str, ...]]:
+    """The statement to judge without running it, with the options of an EXPLAIN before it that no plan honours.
+
+    Raises:
+        Refused: HOOP205, it asks to be run, or is no statement.
+    """
+    match request:
+        case Statement():
+            return request, ()
+        case Explain(analyze=False):
+            return request.statement, request.omitted
+        case Explain():
+            raise Refused(
+                "HOOP205",
+                "The explain tool runs nothing, and ANALYZE runs the statement.",
+                "Leave ANALYZE out, or send the same with the query tool.",
+            )
+        case Show():
+            raise Refused("HOOP205", "SHOW has no plan.", "Send it with the query tool.")
+
+
+def one_column(name: str) -> Analysis:
+    """A read that reaches no relation and answers one column of text: what SHOW is, to policy."""
+    nothing: frozenset[str] = frozenset()
+    return Analysis(
+        verb=Verb.READ,
+        columns=(OutputColumn(name, "text"),),
+        probes=frozenset(),
+        lookups=frozenset(),
+        relations=nothing,
+        behind=nothing,
+        functions=nothing,
+    )
+
+
+@contextmanager
+def one_no(analysis: Analysis) -> Iterator[None]:
+    """Around the execution: one refusal for every limit that a statement on personal data may run into.
+
+    Whether the rows were too many bytes, took too long or met a lock can be made to depend on a value: by making the
+    answer large where it begins with an a. So the agent learns that a limit was met and never which; the journal keeps it.
+    The caps on the answer itself count what is masked, and are no part of this.
+
+    Raises:
+        Refused: HOOP502, with the true one as its cause.
+    """
+    try:
+        yield
+    except TimeoutError:
+        late = Refused("HOOP502", "The statement ran into its time limit.")
+        raise (_met(late) if analysis.personal else late) from None
+    except Refused as refused:
+        if not analysis.personal or refused.code not in ("HOOP502", "HOOP507"):
+            raise
+        raise _met(refused) from None
+
+
+def _met(limit: Refused) -> Refused:
+    return Refused("HOOP502", "The statement ran into a limit of time, of locks or of size.", cause=str(limit))
 
 
 def refused_by(decision: Decision) -> Refused:

@@ -8,6 +8,7 @@
     ├── NotBuiltYet           a finished name whose work has not landed; the command exits 2
     ├── DatabaseUnavailable   no connection to a governed database
     ├── JournalUnavailable    the journal cannot commit: nothing runs and nothing is answered
+    │   └── JournalHeld       another process writes it
     ├── NotCanonical          an event or a body that has no canonical bytes: it is not an entry
     └── SealBroken            a sealed part does not open: wrong key, wrong place, or altered bytes
 
@@ -48,6 +49,10 @@ CODES: dict[str, Code] = {
     ),
     "HOOP107": Code("The feature has a name already and is not built yet.", "Do without it for now."),
     "HOOP109": Code("The call was cancelled by the client.", "Send the call again if the answer is still needed."),
+    "HOOP110": Code(
+        "The caller has as many calls at work and waiting as it may.",
+        "Wait for earlier calls to be answered, then send this one again.",
+    ),
     "HOOP199": Code(
         "Something inside the gateway failed; nothing was revealed.",
         "Tell the operator the call id; do not retry the same call in a loop.",
@@ -60,8 +65,11 @@ CODES: dict[str, Code] = {
         "A function, operator or cast is used that nobody has vouched for.",
         "Compute it from the columns directly, or ask the database owner to vouch for it in the catalogue.",
     ),
-    "HOOP205": Code("The kind of statement is not one an agent may send.", "Use SELECT to read."),
-    "HOOP206": Code("The statement writes.", "Send writes with the execute tool."),
+    "HOOP205": Code("The kind of statement is not one an agent may send.", "Use SELECT to read, EXPLAIN for a plan."),
+    "HOOP206": Code(
+        "The statement writes.",
+        "Only read here: the execute tool, which is for writes, is not served by this server yet.",
+    ),
     "HOOP207": Code(
         "The statement is too large, too deep or too wide to analyse.", "Split it into smaller statements."
     ),
@@ -92,7 +100,14 @@ CODES: dict[str, Code] = {
     ),
     "HOOP216": Code("The statement's meaning changed while it was analysed.", "Send the call again."),
     "HOOP217": Code("A system column is used.", "Leave ctid, xmin, xmax, cmin and cmax out."),
-    "HOOP218": Code("The statement locks rows or has another side effect.", "Leave FOR UPDATE and FOR SHARE out."),
+    "HOOP218": Code(
+        "The statement locks rows, which waits for a person as a write does.", "Leave FOR UPDATE and FOR SHARE out."
+    ),
+    "HOOP219": Code(
+        "The plan of the statement would tell of personal data, or of what the statement does not name.",
+        "Send the statement without EXPLAIN, or EXPLAIN without ANALYZE.",
+    ),
+    "HOOP220": Code("SHOW does not tell this setting.", "Show one of the settings that the refusal lists."),
     # 3xx: policy
     "HOOP301": Code(
         "No rule opens a way for this statement.", "Ask for less: whoami lists the roles, describe_table what is open."
@@ -104,6 +119,15 @@ CODES: dict[str, Code] = {
     "HOOP312": Code(
         "Filtering, sorting or grouping on personal data reveals it row by row.",
         "Select by a key that is not personal, such as an id.",
+    ),
+    "HOOP313": Code(
+        "An answer about too few people: a policy sets a minimum for groups and the statement does not count the people of "
+        "each row, or it counts what can only be one person.",
+        "Aggregate columns themselves and add count(DISTINCT the person's key) AS people to the select list.",
+    ),
+    "HOOP321": Code(
+        "A budget of the caller is spent: lookups, statements PostgreSQL cannot parse, failures on personal data, or rows.",
+        "Wait until some of it is free again; whoami tells what is left.",
     ),
     # 5xx: the database
     "HOOP501": Code("The database cannot be reached.", "Try again in a minute; tell the operator if it lasts."),
@@ -145,13 +169,16 @@ class Refused(HoopError):
         code: a key of :data:`CODES`.
         reason: what was found and why it matters: one sentence, no value, no server message.
         instead: what to do; the code's own advice where None.
+        cause: code and reason of the refusal that this one stands for, where the agent must not learn which of several
+            it was; for the journal.
     """
 
-    def __init__(self, code: str, reason: str, instead: str | None = None) -> None:
+    def __init__(self, code: str, reason: str, instead: str | None = None, *, cause: str | None = None) -> None:
         super().__init__(f"{code}: {reason}")
         self.code = code
         self.reason = reason
         self.instead = CODES[code].instead if instead is None else instead
+        self.cause = cause
 
 
 class SettingsError(HoopError):
@@ -175,6 +202,10 @@ class DatabaseUnavailable(HoopError):
 
 class JournalUnavailable(HoopError):
     """The journal cannot commit."""
+
+
+class JournalHeld(JournalUnavailable):
+    """Another process writes the journal: one journal has one writer."""
 
 
 class NotCanonical(HoopError):

@@ -5,7 +5,7 @@
 3. **resolve** it with PostgreSQL: Parse, unexecuted; both trees and the facts they need.
 4. **trace** every catalogued column: shown, probe, or lookup.
 5. **decide**: policy and facts to one Decision.
-6. **journal the intent**, durably, before anything runs.
+6. **journal the intent**, durably, before anything runs and once the caller's budgets have room for it.
 7. **hold**, if so decided: answered as a refusal while no approvals are served.
 8. **execute** what was resolved, on the clean login if nothing personal is touched, on the full one otherwise.
 9. **mask** in the worker, while the catalogs are checked once more for changes.
@@ -22,48 +22,57 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import lru_cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
-from hoop_mcp.analyst import TIMEOUT_MS, Analyst, refused_by
-from hoop_mcp.answering import answer_body, described_columns, summary
+from hoop_mcp.analyst import TIMEOUT_MS, Analyst, one_column, one_no, only_judged, only_reads, refused_by
+from hoop_mcp.answering import MOST_ROWS, answer_body, described_columns, limit_notices, plan_notices, summary
 from hoop_mcp.errors import JournalUnavailable, Refused
 from hoop_mcp.identity.local import mandate
 from hoop_mcp.journal.telling import Trail
+from hoop_mcp.limits.allowance import Allowance
+from hoop_mcp.limits.sieve import sieve_for
 from hoop_mcp.masking.plan import MaskPlan, plan
-from hoop_mcp.policy.reach import reachable
-from hoop_mcp.sql.reader import read
+from hoop_mcp.policy.reach import reachable, standing_masks
+from hoop_mcp.sql.plans import MOST_LINES, plan_form, told
+from hoop_mcp.sql.requests import read_request
+from hoop_mcp.sql.resolved import Login
 from hoop_mcp.terms import (
     Answer,
     Decision,
     DescribeTable,
     Effect,
+    Explain,
     ListDatabases,
     Malformed,
     OutputColumn,
     Refusal,
     RunSql,
     SearchSchema,
-    Verb,
+    Show,
+    Statement,
     WhoAmI,
 )
 from hoop_mcp.tools import describing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from hoop_mcp.analyst import Database
     from hoop_mcp.masking.apply import Masked
     from hoop_mcp.policy.rules import PolicySet
-    from hoop_mcp.terms import Credential, Event, JsonValue, Outcome, Principal, Receipt, Statement, ToolCall
+    from hoop_mcp.terms import Credential, Event, JsonValue, Outcome, Principal, Receipt, Request, ToolCall
 
 DEFAULT_ROWS = 200
-MOST_ROWS = 1_000
 MOST_BYTES = 256_000
-_read = lru_cache(maxsize=1_000)(read)  # reading is pure: the same text means the same to the offline reader
+
+
+async def read_here(sql: str) -> Request:
+    """Read in this process, however long it takes: for a gate whose callers are trusted. Servers hand in another."""
+    return read_request(sql)
 
 
 class Journal(Protocol):
@@ -101,9 +110,13 @@ class Gate:
         masker: Masker,
         now: Callable[[], datetime],
         engine: str,
+        reading: Callable[[str], Awaitable[Request]] = read_here,
+        allowance: Allowance | None = None,
     ) -> None:
         self._identify = identify
-        self._analyst = Analyst(databases, policies, now)
+        self._allowance = allowance or Allowance()
+        self._reading = reading
+        self._analyst = Analyst(databases, policies, now, self._allowance.parsing)
         self._journal = journal
         self._masker = masker
         self._policies = policies
@@ -115,16 +128,17 @@ class Gate:
         trail = Trail(call, policy=self._policies.digest, engine=self._engine)
         started = time.perf_counter()
         try:
-            trail.principal = self._identify(call.credential)
-            match call.ask:
-                case Malformed() as ask:
-                    raise Refused(ask.code, ask.reason, ask.instead)
-                case RunSql(tool="explain") as ask:
-                    return await self._explain(ask, trail)
-                case RunSql() as ask:
-                    return await self._query_again(ask, trail, started)
-                case ask:
-                    return await self._describe(ask, trail)
+            trail.principal = principal = self._identify(call.credential)
+            async with self._allowance.turn(principal.ident):
+                match call.ask:
+                    case Malformed() as ask:
+                        raise Refused(ask.code, ask.reason, ask.instead)
+                    case RunSql(tool="explain") as ask:
+                        return await self._explain(ask, trail)
+                    case RunSql() as ask:
+                        return await self._answer_again(ask, trail, started)
+                    case ask:
+                        return await self._describe(ask, trail)
         except Refused as refused:
             return await self._refuse(trail, refused, started)
         except JournalUnavailable:
@@ -144,48 +158,65 @@ class Gate:
 
     # -- the line
 
-    async def _query_again(self, ask: RunSql, trail: Trail, started: float) -> Answer:
+    async def _answer_again(self, ask: RunSql, trail: Trail, started: float) -> Answer:
         """The line, and once more from its start if the statement was analysed anew while it ran.
 
         PostgreSQL does that after ANALYZE too, which changes nothing that matters. Nothing of the first attempt is used:
         the rows were withheld, its end is journaled, and the second has an intent of its own.
         """
         try:
-            return await self._query(ask, trail)
+            return await self._answer(ask, trail)
         except Refused as refused:
             if refused.code != "HOOP505":
                 raise
             await self._journal.record(trail.refusal(refused, _since(started)))
             trail.again()
-        return await self._query(ask, trail)
+        return await self._answer(ask, trail)
 
-    def _asked(self, ask: RunSql, trail: Trail) -> tuple[Principal, Database, Statement]:
+    async def _asked(self, ask: RunSql, trail: Trail) -> tuple[Principal, Database, Request]:
         """Who asks, of which database, and what: the call as far as it can be known offline."""
         principal = _known(trail.principal)
         database = self._analyst.database(ask.database)
         trail.database = database.name
         trail.mandate = mandate(principal, ask.role, ask.purpose)
-        trail.statement = statement = _read(ask.sql)
-        if statement.verb is Verb.WRITE:
-            raise Refused("HOOP206", f"The {ask.tool} tool only reads, and this statement writes.")
-        return principal, database, statement
+        trail.request = request = await self._reading(ask.sql)
+        only_reads(request, ask.tool)
+        return principal, database, request
 
-    async def _query(self, ask: RunSql, trail: Trail) -> Answer:
+    async def _answer(self, ask: RunSql, trail: Trail) -> Answer:
+        """What the text asks for: rows, a plan, or a setting. All three take the line."""
+        principal, database, request = await self._asked(ask, trail)
+        match request:
+            case Statement():
+                return await self._query(ask, trail, principal, database, request)
+            case Explain():
+                return await self._plan(ask, trail, principal, database, request)
+            case Show():
+                return await self._show(ask, trail, principal, database, request)
+
+    async def _query(
+        self, ask: RunSql, trail: Trail, principal: Principal, database: Database, statement: Statement
+    ) -> Answer:
         started = time.perf_counter()
-        principal, database, statement = self._asked(ask, trail)
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
             decision = self._analyst.decide_again(resolved, database, principal, trail.standing, ask.reason)
             trail.decision = decision
             if decision.effect is not Effect.ALLOW:
                 await lease.doubt(resolved)
                 raise refused_by(decision)
-            await self._journal.record(trail.intent())
-            limit = _row_limit(ask.max_rows, decision)
-            async with asyncio.timeout((decision.limits.timeout_ms or TIMEOUT_MS) / 1000 + 1):
-                rows = await lease.execute(resolved, ask.params, limit + 1)
+            sieve = sieve_for(analysis, decision)
             how = plan(analysis.columns, decision.masks)
-            masked, _ = await asyncio.gather(self._mask(how, rows[:limit], decision), lease.unchanged(resolved))
-        shown, rows_shown = masked
+            limit = _row_limit(ask.max_rows, decision)
+            with self._allowance.spending(principal.ident, analysis, decision, limit) as spending:
+                await self._journal.record(trail.intent())
+                with one_no(analysis):
+                    async with asyncio.timeout((decision.limits.timeout_ms or TIMEOUT_MS) / 1000 + 1):
+                        rows = await lease.execute(resolved, ask.params, spending.rows + 1, sieve)
+                masked, _ = await asyncio.gather(
+                    self._mask(how, rows[: spending.rows], decision), lease.unchanged(resolved)
+                )
+                shown, rows_shown = masked
+                spending.answered(rows_shown)
         body = answer_body(
             trail.call.call_id,
             database.name,
@@ -194,14 +225,12 @@ class Gate:
             shown,
             rows_shown,
             truncated=rows_shown < len(rows),
+            further=limit_notices(sieve, limit, spending.rows),
+            asked=spending.rows,
         )
-        figures: dict[str, JsonValue] = {
-            "rows": rows_shown,
-            "bytes": len(body),
-            "truncated": rows_shown < len(rows),
-            "masked": [list(count) for count in shown.counts],
-            "ms": _since(started),
-        }
+        figures = _figures(body, shown, rows_shown, truncated=rows_shown < len(rows), started=started)
+        if sieve is not None:
+            figures["withheld"] = sieve.withheld
         receipt = await self._journal.record(trail.outcome(figures, body))
         return Answer(trail.call.call_id, body, summary(rows_shown, decision), receipt)
 
@@ -218,18 +247,81 @@ class Gate:
             if not rows:
                 raise Refused("HOOP507", f"One row is larger than the limit of {most:,} bytes.")
 
+    async def _plan(
+        self, ask: RunSql, trail: Trail, principal: Principal, database: Database, request: Explain
+    ) -> Answer:
+        """EXPLAIN: the statement behind it is judged as if it came alone, and then planned instead of fetched."""
+        started = time.perf_counter()
+        async with self._analyst.resolve(database, request.statement, trail) as (lease, resolved, analysis):
+            decision = self._analyst.decide_again(resolved, database, principal, trail.standing, ask.reason)
+            trail.decision = decision
+            if decision.effect is not Effect.ALLOW:
+                await lease.doubt(resolved)
+                raise refused_by(decision)
+            form = plan_form(analysis, decision.limits, analyze=request.analyze)
+            await self._journal.record(trail.intent())
+            with one_no(analysis):
+                async with asyncio.timeout((decision.limits.timeout_ms or TIMEOUT_MS) / 1000 + 1):
+                    lines = told(form, await lease.plan(resolved, ask.params, form))
+            await lease.unchanged(resolved)
+        return await self._text(trail, decision, "QUERY PLAN", lines, plan_notices(form, request.omitted), started)
+
+    async def _show(self, ask: RunSql, trail: Trail, principal: Principal, database: Database, request: Show) -> Answer:
+        """SHOW: decided as a read that reaches no table, and asked of the clean login."""
+        started = time.perf_counter()
+        trail.analysis = analysis = one_column(request.setting)
+        trail.decision = decision = self._analyst.decide(
+            analysis, database, principal, trail.standing, ask.reason
+        ).decision
+        if decision.effect is not Effect.ALLOW:
+            raise refused_by(decision)
+        trail.login = Login.CLEAN
+        await self._journal.record(trail.intent())
+        async with database.lease(Login.CLEAN) as lease, asyncio.timeout(TIMEOUT_MS / 1000 + 1):
+            value = await lease.show(request.setting, TIMEOUT_MS)
+        return await self._text(trail, decision, request.setting, [value], (), started)
+
+    async def _text(
+        self, trail: Trail, decision: Decision, name: str, lines: Sequence[str], notices: Sequence[str], started: float
+    ) -> Answer:
+        """Steps 9 to 11 for what is not a table's: one column of text, which passes the masker like any."""
+        analysis, decision = one_column(name), replace(decision, masks=(None,))
+        shown, rows_shown = await self._mask(plan(analysis.columns, (None,)), [(line,) for line in lines], decision)
+        truncated = rows_shown < len(lines) or len(lines) >= MOST_LINES
+        body = answer_body(
+            trail.call.call_id,
+            trail.database or "",
+            analysis,
+            decision,
+            shown,
+            rows_shown,
+            truncated=truncated,
+            further=notices,
+        )
+        figures = _figures(body, shown, rows_shown, truncated=truncated, started=started)
+        receipt = await self._journal.record(trail.outcome(figures, body))
+        return Answer(trail.call.call_id, body, f"{rows_shown} lines", receipt)
+
     async def _explain(self, ask: RunSql, trail: Trail) -> Answer:
-        principal, database, statement = self._asked(ask, trail)
+        """The explain tool: the verdict whatever it is, and the plan where EXPLAIN through query would tell it."""
+        principal, database, request = await self._asked(ask, trail)
+        statement, omitted = only_judged(request)
         async with self._analyst.resolve(database, statement, trail) as (lease, resolved, analysis):
             trail.decision = decision = self._analyst.decide(
                 analysis, database, principal, trail.standing, ask.reason
             ).decision
             await self._journal.record(trail.intent())
-            # A plan over personal columns tells of their statistics: only where nothing personal steers it.
             lines: list[str] = []
+            notices: Sequence[str] = ()
+            if decision.effect is Effect.ALLOW:
+                try:
+                    form = plan_form(analysis, decision.limits, analyze=False)
+                except Refused as untold:
+                    notices = (untold.reason,)
+                else:
+                    lines = told(form, await lease.plan(resolved, ask.params, form))
+                    notices = plan_notices(form, omitted)
             await lease.unchanged(resolved)
-            if decision.effect is Effect.ALLOW and not analysis.probes and not analysis.lookups:
-                lines = await lease.plan(resolved, ask.params)
         masked = await self._masker.mask(_PLAN_OF_PLANS, [(line,) for line in lines])
         body = orjson.dumps(
             {
@@ -240,9 +332,11 @@ class Gate:
                 "code": decision.code,
                 "rules": decision.rules,
                 "because": decision.because,
+                "instead": decision.instead,
                 "columns": described_columns(analysis, decision, tuple(column.name for column in analysis.columns)),
                 "probes": sorted(str(ref) for ref in analysis.probes),
                 "plan": [line for (line,) in orjson.loads(masked.body_rows)],
+                "notices": notices,
             }
         )
         receipt = await self._journal.record(trail.outcome({"bytes": len(body)}, body))
@@ -268,9 +362,14 @@ class Gate:
                 )
             case DescribeTable():
                 name = self._analyst.database(ask.database).name
-                told = describing.table(name, _find(ask.table, await self._open_relations(name, principal)))
+                opened = await self._open_relations(name, principal)
+                found = _find(ask.table, opened)
+                categories = {column.category for column in found.columns if column.category} - {"none"}
+                masks = standing_masks(self._policies, principal, name, found.full_name, categories)
+                told = describing.table(name, found, masks, opened)
             case WhoAmI():
-                limits: dict[str, JsonValue] = {"default_rows": DEFAULT_ROWS, "timeout_ms": TIMEOUT_MS}
+                left = self._allowance.left(principal.ident, self._policies.budgets_of(principal))
+                limits: dict[str, JsonValue] = {"default_rows": DEFAULT_ROWS, "timeout_ms": TIMEOUT_MS, "left": left}
                 told = describing.standing(principal, sorted(self._analyst.databases), limits, self._engine)
         body = orjson.dumps({**told, "call_id": trail.call.call_id})
         receipt = await self._journal.record(trail.outcome({"bytes": len(body)}, body))
@@ -315,6 +414,17 @@ class Gate:
         """Wait until everything there was to tell is told."""
         if self._telling:
             await asyncio.wait(self._telling, timeout=5)
+
+
+def _figures(body: bytes, shown: Masked, rows: int, *, truncated: bool, started: float) -> dict[str, JsonValue]:
+    """What the journal keeps of an answer in clear: counts and sizes."""
+    return {
+        "rows": rows,
+        "bytes": len(body),
+        "truncated": truncated,
+        "masked": [list(count) for count in shown.counts],
+        "ms": _since(started),
+    }
 
 
 def _row_limit(asked: int | None, decision: Decision) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from hoop_mcp.documents import NOT_BUILT, Document, Fault, Locator, Slug, validate, wrong
+from hoop_mcp.documents import NOT_BUILT, Count, Document, Fault, Locator, Slug, validate, wrong
 
 
 class Provider(StrEnum):
@@ -84,6 +84,21 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What one principal may use, whatever policy says: three counts in any hour, two of calls at one moment.
+
+    The defaults leave room for a day of honest work, with mistakes, and little for guessing: an agent that writes SQL
+    gets a name wrong a few times an hour and an error out of running data less often than that.
+    """
+
+    lookups: int = 500
+    parse_errors: int = 200
+    failures: int = 50
+    running: int = 4
+    waiting: int = 16
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything ``hoop.yaml`` says; ``source`` is its absolute path, ``policies`` that of the policies' folder."""
 
@@ -93,6 +108,7 @@ class Settings:
     local: LocalIdentity
     journal: JournalSettings
     accepted_risks: tuple[str, ...] = ()
+    limits: LimitSettings = LimitSettings()
 
     def database(self, name: str) -> DatabaseSettings | None:
         """The settings of one database, None where there is none of that name."""
@@ -181,6 +197,22 @@ class JournalDocument(Document):
     retention: Annotated[Any, NOT_BUILT] = None
 
 
+MOST_RUNNING: Final = 6
+"""As many statements run at once on one login of a database."""
+
+MOST_WAITING: Final = 1_000
+
+
+class LimitsDocument(Document):
+    """What one principal may use at once, and in any hour."""
+
+    lookups: Count | None = None
+    parse_errors: Count | None = None
+    failures: Count | None = None
+    running: Count | None = None
+    waiting: Count | None = None
+
+
 class SettingsDocument(Document):
     """``hoop.yaml``."""
 
@@ -190,7 +222,7 @@ class SettingsDocument(Document):
     journal: JournalDocument
     accepted_risks: tuple[Risk, ...] = ()
     approvals: Annotated[Any, NOT_BUILT] = None
-    limits: Annotated[Any, NOT_BUILT] = None
+    limits: LimitsDocument = LimitsDocument()
 
 
 def read_settings(text: str, file: str, folder: str) -> tuple[Settings | None, tuple[Fault, ...]]:
@@ -218,6 +250,13 @@ def _meaning_faults(document: SettingsDocument, locator: Locator) -> list[Fault]
         elif database.clean_dsn == database.dsn and database.dsn.provider is not Provider.EMBEDDED:
             what = "names the same address as dsn: two logins are needed, one that cannot read personal columns"
             faults.append(locator.fault((*path, "clean_dsn"), what))
+    for key, most, why in (
+        ("running", MOST_RUNNING, "so many statements run at once on one login, whoever asks"),
+        ("waiting", MOST_WAITING, "a call that waits behind more will not be answered in time"),
+    ):
+        given = getattr(document.limits, key)
+        if given is not None and given > most:
+            faults.append(locator.fault(("limits", key), f"must be at most {most}: {why}"))
     return faults
 
 
@@ -249,4 +288,5 @@ def _settings(document: SettingsDocument, file: str, folder: str) -> Settings:
         ),
         journal=JournalSettings(path=absolute(document.journal.path), keys=absolute(document.journal.keys)),
         accepted_risks=tuple(sorted(set(document.accepted_risks))),
+        limits=LimitSettings(**document.limits.model_dump(exclude_none=True)),
     )

@@ -503,15 +503,91 @@ def test_a_copy_made_while_the_server_runs_leaves_the_original_alone(place):
             assert ask(original.dsn(), "SELECT answer FROM kept") == 42
 
 
+def elsewhere(path):
+    """A folder whose data, as root, lies outside of it."""
+    path.mkdir(mode=0o700)
+    return path
+
+
 @as_root
-def test_a_copy_of_a_folder_whose_data_lies_elsewhere_joins_the_same_server(place):
-    (place / "pg").mkdir(mode=0o700)
-    with EmbeddedPostgres(place / "pg") as original:
-        shutil.copytree(place / "pg", place / "copy")
-        with EmbeddedPostgres(place / "copy") as copy:
-            assert not copy.started
-            assert copy.pid == original.pid
+@pytest.mark.parametrize("serving", [False, True], ids=["at rest", "while it serves"])
+def test_a_copy_of_a_folder_whose_data_lies_elsewhere_gets_data_of_its_own(place, serving):
+    original = EmbeddedPostgres(elsewhere(place / "pg")).start()
+    ask(original.dsn(), "CREATE TABLE kept AS SELECT 42 AS answer")
+    if not serving:
+        original.stop()
+    shutil.copytree(place / "pg", place / "copy")
+    with EmbeddedPostgres(place / "copy") as copy:
+        original.start()
+        assert copy.data != original.data
+        assert ask(copy.dsn(), "SELECT answer FROM kept") == 42
+        ask(copy.dsn(), "DROP TABLE kept")
+        assert ask(original.dsn(), "SELECT answer FROM kept") == 42
+    with EmbeddedPostgres(place / "copy") as again:
+        assert again.data == copy.data
+    original.stop()
     shutil.rmtree(original.data.parent)
+    shutil.rmtree(copy.data.parent)
+
+
+@as_root
+@pytest.mark.parametrize("how", ["moved", "put back from a copy", "copied, and the original removed"])
+def test_a_folder_that_only_changed_its_place_keeps_its_data(place, how):
+    with EmbeddedPostgres(elsewhere(place / "pg")) as server:
+        ask(server.dsn(), "CREATE TABLE kept AS SELECT 42 AS answer")
+    now = place / "now"
+    if how == "moved":
+        (place / "pg").rename(now)
+    else:
+        shutil.copytree(place / "pg", now)
+        shutil.rmtree(place / "pg")
+    if how == "put back from a copy":
+        now.rename(place / "pg")
+        now = place / "pg"
+    with EmbeddedPostgres(now) as again:
+        assert again.data == server.data
+        assert ask(again.dsn(), "SELECT answer FROM kept") == 42
+    shutil.rmtree(server.data.parent)
+
+
+@as_root
+@pytest.mark.parametrize("how", ["copied", "moved", "too long a path"])
+def test_a_folder_that_came_to_where_the_account_cannot_reach_takes_its_data_along(place, how):
+    with EmbeddedPostgres(place / "pg") as server:
+        ask(server.dsn(), "CREATE TABLE kept AS SELECT 42 AS answer")
+        assert server.data.is_relative_to(place)
+    private = place / "private"
+    private.mkdir(mode=0o700)
+    if how == "too long a path":
+        private.chmod(0o755)
+        while len(str(private)) < 1100:
+            private /= "a-folder-with-a-rather-long-name"
+        private.mkdir(parents=True)
+    if how == "copied":
+        shutil.copytree(place / "pg", private / "pg")
+    else:
+        (place / "pg").rename(private / "pg")
+    with EmbeddedPostgres(private / "pg") as again:
+        assert not again.data.is_relative_to(place)
+        assert ask(again.dsn(), "SELECT answer FROM kept") == 42
+        assert not (private / "pg" / "cluster").exists()
+        data = again.data
+    with EmbeddedPostgres(private / "pg") as again:
+        assert again.data == data
+    if how == "copied":
+        with EmbeddedPostgres(place / "pg") as original:
+            assert ask(original.dsn(), "SELECT answer FROM kept") == 42
+    shutil.rmtree(data.parent)
+
+
+@as_root
+def test_a_server_whose_way_was_closed_while_it_ran_is_joined_and_not_moved(place):
+    (place / "way").mkdir()
+    with EmbeddedPostgres(place / "way" / "pg") as server:
+        (place / "way").chmod(0o700)
+        with EmbeddedPostgres(place / "way" / "pg") as joined:
+            assert joined.pid == server.pid
+            assert ask(joined.dsn(), "SELECT 1") == 1
 
 
 @as_root

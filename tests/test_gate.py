@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import orjson
@@ -13,6 +14,7 @@ from hoop_mcp.gate import Gate
 from hoop_mcp.masking.apply import Masked
 from hoop_mcp.policy.rules import MaskChoice, Policy, PolicySet, Rule, When
 from hoop_mcp.sql.catalogue import Catalogue, Category, Classification
+from hoop_mcp.sql.plans import PlanForm
 from hoop_mcp.sql.resolved import Login, Resolved
 from hoop_mcp.terms import (
     Analysis,
@@ -112,15 +114,19 @@ class Rehearsal:
             _analysis=self.analysis,
         )
 
-    async def execute(self, resolved, parameters, limit):
+    async def execute(self, resolved, parameters, limit, wanted=None):
         self._step("execute")
         if wait := self.breaks.get("hang"):
             await wait
         return list(self.rows)[:limit]
 
-    async def plan(self, resolved, parameters):
-        self._step("plan")
-        return ["Seq Scan on customers"]
+    async def plan(self, resolved, parameters, form):
+        self._step(f"plan {form.name.lower()}")
+        return ["Seq Scan on customers"] if form is not PlanForm.OUTLINE else ['[{"Plan": {"Node Type": "Seq Scan"}}]']
+
+    async def show(self, setting, timeout_ms):
+        self._step(f"show {setting}")
+        return "UTC"
 
     async def doubt(self, resolved):
         self._step("doubt")
@@ -232,7 +238,7 @@ async def test_rows_are_withheld_when_the_catalogs_changed_meanwhile():
 @pytest.mark.anyio
 async def test_a_statement_analysed_anew_is_carried_out_once_more_from_the_start():
     class ChangesOnce(Rehearsal):
-        async def execute(self, resolved, parameters, limit):
+        async def execute(self, resolved, parameters, limit, wanted=None):
             self._step("execute")
             if self.steps.count("execute") == 1:
                 raise Refused("HOOP505", "It changed.")
@@ -281,6 +287,39 @@ async def test_what_touches_nothing_personal_changes_over_to_the_clean_login():
     assert leases == ["lease full", "lease clean"]
     assert rehearsal.steps.index("execute") > rehearsal.steps.index("lease clean")
     assert rehearsal.login is Login.CLEAN
+
+
+LIMITS_MET = [
+    TimeoutError(),
+    Refused("HOOP502", "The statement ran into its time limit."),
+    Refused("HOOP502", "A table is locked by somebody else just now."),
+    Refused("HOOP507", "The rows hold more than this gateway reads for one answer."),
+]
+
+
+@pytest.mark.anyio
+async def test_over_personal_data_every_limit_is_the_same_no_and_the_journal_keeps_which():
+    told, kept = set(), set()
+    for limit in LIMITS_MET:
+        rehearsal = Rehearsal(execute=limit)
+        told.add(str(await rehearsal.ask()))
+        kept.add(rehearsal.events[-1].clear["result"]["cause"])
+    assert len(told) == 1
+    assert len(kept) == 3  # a timeout of the server and one of ours are one cause
+
+
+@pytest.mark.anyio
+async def test_over_clean_data_the_limits_are_told_apart():
+    clean = Analysis(
+        verb=Verb.READ,
+        columns=(OutputColumn("id", "int4"),),
+        probes=frozenset(),
+        lookups=frozenset(),
+        relations=frozenset({"public.customers"}),
+        behind=frozenset(),
+        functions=frozenset(),
+    )
+    assert len({str(await Rehearsal(execute=limit, analysis=clean).ask()) for limit in LIMITS_MET}) == 3
 
 
 @pytest.mark.anyio
@@ -385,3 +424,177 @@ async def test_a_kept_mask_is_told_as_kept():
     kept = policies(mode_masks=(MaskChoice("contact", Operator.KEEP),))
     body = json.loads((await Rehearsal().ask(policy_set=kept)).body)
     assert body["columns"][0]["mask"] == "keep"
+
+
+# -- EXPLAIN and SHOW
+
+
+def clean_analysis(**more):
+    nothing = frozenset()
+    clean = Analysis(
+        verb=Verb.READ,
+        columns=(OutputColumn("id", "int4"),),
+        probes=nothing,
+        lookups=nothing,
+        relations=frozenset({"public.customers"}),
+        behind=nothing,
+        functions=nothing,
+        unnamed=False,
+    )
+    return replace(clean, **more)
+
+
+def showing():
+    rule = Rule(
+        id="bare",
+        when=When(kind=frozenset({Verb.READ}), no_tables=True),
+        then=Effect.ALLOW,
+        because="It reaches no table.",
+    )
+    scope = {"databases": frozenset({"shop"}), "roles": frozenset({"agent"}), "purposes": frozenset({"support"})}
+    return PolicySet.of([Policy(name="p", owner="o", rules=(rule,), **scope)])
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("sql", "form"),
+    [
+        ("EXPLAIN SELECT id FROM customers", "whole"),
+        ("EXPLAIN (ANALYZE, BUFFERS) SELECT id FROM customers", "measured"),
+    ],
+)
+async def test_an_explained_statement_takes_every_step_of_a_read(sql, form):
+    rehearsal = Rehearsal(analysis=clean_analysis())
+    body = json.loads((await rehearsal.ask(sql)).body)
+    assert rehearsal.steps == [
+        "identify", "lease clean", "resolve", "intent", f"plan {form}", "unchanged", "released", "mask", "outcome",
+    ]  # fmt: skip
+    assert body["columns"] == [{"name": "QUERY PLAN", "type": "text", "category": None, "mask": None}]
+    assert body["row_count"] == 1
+    assert "costs" in body["notices"][0]
+    assert ("BUFFERS" in " ".join(body["notices"][1:])) is (form == "measured")
+    assert (
+        rehearsal.events[0].clear["statement"].startswith("EXPLAIN ANALYZE" if form == "measured" else "EXPLAIN SELECT")
+    )
+
+
+@pytest.mark.anyio
+async def test_an_explained_statement_is_denied_and_held_as_if_it_came_alone():
+    for then in (Effect.DENY, Effect.HOLD):
+        alone, explained = Rehearsal(), Rehearsal()
+        told = await alone.ask(policy_set=policies(then=then))
+        assert str(await explained.ask("EXPLAIN SELECT email FROM customers", policies(then=then))) == str(told)
+        assert explained.steps == alone.steps
+
+
+@pytest.mark.anyio
+async def test_a_plan_that_would_tell_is_refused_before_the_intent():
+    for sql, analysis in (
+        ("EXPLAIN SELECT id FROM customers", clean_analysis(lookups=frozenset({EMAIL}))),
+        ("EXPLAIN ANALYZE SELECT email FROM customers", None),
+    ):
+        rehearsal = Rehearsal(analysis=analysis)
+        outcome = await rehearsal.ask(sql, lookups_allowed())
+        assert outcome.code == "HOOP219", sql
+        assert not [step for step in rehearsal.steps if step.startswith(("plan", "intent"))]
+
+
+def lookups_allowed():
+    rule = Rule(
+        id="read",
+        when=When(only_tables=frozenset({"public.customers"}), probes_any=frozenset({"contact"})),
+        then=Effect.ALLOW,
+        because="It is needed.",
+    )
+    rules = (rule, replace(rule, id="plain", when=replace(rule.when, probes_any=None)))
+    scope = {"databases": frozenset({"shop"}), "roles": frozenset({"agent"}), "purposes": frozenset({"support"})}
+    return PolicySet.of([Policy(name="p", owner="o", rules=rules, **scope)])
+
+
+@pytest.mark.anyio
+async def test_a_write_behind_explain_never_reaches_the_database():
+    for sql in ("EXPLAIN DELETE FROM customers", "EXPLAIN ANALYZE DELETE FROM customers"):
+        rehearsal = Rehearsal()
+        assert (await rehearsal.ask(sql)).code == "HOOP206"
+        assert rehearsal.steps == ["identify", "refusal"]
+
+
+@pytest.mark.anyio
+async def test_a_plan_of_what_changed_meanwhile_is_withheld():
+    rehearsal = Rehearsal(analysis=clean_analysis(), unchanged=Refused("HOOP505", "It changed."))
+    outcome = await rehearsal.ask("EXPLAIN SELECT id FROM customers")
+    assert outcome.code == "HOOP505"
+    assert rehearsal.steps.count("plan whole") == 2
+
+
+@pytest.mark.anyio
+async def test_lines_of_a_plan_pass_the_masker():
+    rehearsal = Rehearsal(analysis=clean_analysis())
+    body = json.loads((await rehearsal.ask("EXPLAIN SELECT id FROM customers")).body)
+    assert body["rows"] == [["[EMAIL_ADDRESS]"]]  # what this masker makes of anything
+
+
+@pytest.mark.anyio
+async def test_the_explain_tool_takes_explain_itself_and_runs_nothing():
+    async def explain(sql, analysis):
+        rehearsal = Rehearsal(analysis=analysis)
+        call = ToolCall("c1", Credential("stdio", "s", os_user="x"), RunSql("explain", sql))
+        return rehearsal, await rehearsal.gate().handle(call)
+
+    plain, first = await explain("SELECT id FROM customers", clean_analysis())
+    itself, second = await explain("EXPLAIN SELECT id FROM customers", clean_analysis())
+    assert first.body == second.body
+    assert plain.steps == itself.steps
+    _, outlined = await explain("EXPLAIN (FORMAT XML) SELECT id FROM customers", clean_analysis(unnamed=True))
+    assert "FORMAT XML" in " ".join(json.loads(outlined.body)["notices"])
+    for sql, code in (
+        ("EXPLAIN ANALYZE SELECT 1", "HOOP205"),
+        ("SHOW TimeZone", "HOOP205"),
+        ("DELETE FROM t", "HOOP206"),
+    ):
+        rehearsal, outcome = await explain(sql, clean_analysis())
+        assert outcome.code == code
+        assert rehearsal.steps == ["identify", "refusal"]
+
+
+@pytest.mark.anyio
+async def test_the_explain_tool_says_why_there_is_no_plan():
+    rehearsal = Rehearsal(analysis=clean_analysis(lookups=frozenset({EMAIL})))
+    call = ToolCall("c1", Credential("stdio", "s", os_user="x"), RunSql("explain", "SELECT id FROM customers"))
+    body = json.loads((await rehearsal.gate(lookups_allowed()).handle(call)).body)
+    assert body["verdict"] == "allow"
+    assert body["plan"] == []
+    assert "statistics" in body["notices"][0]
+
+
+@pytest.mark.anyio
+async def test_a_setting_is_shown_on_the_clean_login_between_intent_and_outcome():
+    rehearsal = Rehearsal()
+    body = json.loads((await rehearsal.ask("show time zone", showing())).body)
+    assert rehearsal.steps == [
+        "identify", "intent", "lease clean", "show TimeZone", "released", "mask", "outcome",
+    ]  # fmt: skip
+    assert body["columns"][0]["name"] == "TimeZone"
+    assert rehearsal.events[0].clear["statement"] == "SHOW TimeZone"
+    assert rehearsal.events[0].clear["login"] == "clean"
+
+
+@pytest.mark.anyio
+async def test_a_setting_is_shown_only_where_a_rule_opens_statements_without_tables():
+    rehearsal = Rehearsal()
+    outcome = await rehearsal.ask("SHOW TimeZone")
+    assert outcome.code == "HOOP301"
+    assert rehearsal.steps == ["identify", "refusal"]
+    down = Rehearsal(intent=JournalUnavailable("disk full"))
+    assert (await down.ask("SHOW TimeZone", showing())).code == "HOOP601"
+    assert down.steps == ["identify", "intent"]
+
+
+@pytest.mark.anyio
+async def test_row_locks_are_held_and_never_run():
+    for sql in ("SELECT id FROM customers FOR UPDATE", "EXPLAIN ANALYZE SELECT id FROM customers FOR SHARE"):
+        rehearsal = Rehearsal(analysis=clean_analysis(locks=True))
+        outcome = await rehearsal.ask(sql)
+        assert outcome.code == "HOOP218"
+        assert rehearsal.events[-1].clear["decision"] == "hold"
+        assert not [step for step in rehearsal.steps if step.startswith(("plan", "execute", "intent"))]

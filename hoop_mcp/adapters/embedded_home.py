@@ -11,12 +11,16 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hoop_mcp.adapters import embedded_binaries
+from hoop_mcp.adapters import embedded_binaries, embedded_moving
 from hoop_mcp.adapters.embedded_binaries import EmbeddedPostgresError
+
+if sys.platform != "win32":
+    from hoop_mcp.adapters import embedded_supervisor
 
 if TYPE_CHECKING:
     from hoop_mcp.adapters.embedded_binaries import Account
@@ -82,18 +86,60 @@ def passing_folder(account: Account) -> str:
 
 
 def cluster_home(folder: Path, account: Account) -> Path:
-    """The folder of the cluster: inside PATH, or where ``pg.json`` says, or a new one."""
+    """The folder of the cluster: inside PATH, or where ``pg.json`` says, or a new one.
+
+    A copy of PATH is a database of its own: where its ``pg.json`` names the data of the original, that is copied. Where
+    PATH was moved or copied to a place that the account cannot reach, the data in it moves to one that it can.
+    Called under the lock of PATH.
+    """
     inside, record = folder / "cluster", folder / "pg.json"
     if not inside.exists() and record.exists():
         home = Path(_read_record(record)).parent
         if not home.is_dir():
             raise EmbeddedPostgresError(f"{record} names {home}, which is gone; remove {record} to begin anew")
         own(home, account)
-        return home
+        if embedded_moving.belongs(home, folder):
+            return home
+        copied = _new_home(folder)
+        try:
+            embedded_moving.copy_cluster(home, copied, account)
+            embedded_supervisor.write_record(record, {"data": str(copied / "data")})
+        except BaseException:
+            shutil.rmtree(copied, ignore_errors=True)
+            raise
+        return copied
     fits = len(os.fsencode(inside / "data")) <= _LONGEST_DATA
     if fits and embedded_binaries.reaches(account, folder):
         own(inside, account)
         return inside
     if inside.exists():
-        raise EmbeddedPostgresError(f"the account of the server can no longer reach {inside}; open its ancestors")
-    return Path(tempfile.mkdtemp(prefix="cluster-", dir=embedded_binaries.state_folder()))
+        return _moved_out(inside, record, account)
+    return _new_home(folder)
+
+
+def _new_home(folder: Path) -> Path:
+    home = Path(tempfile.mkdtemp(prefix="cluster-", dir=embedded_binaries.state_folder()))
+    embedded_moving.claim(home, folder)
+    return home
+
+
+def _moved_out(inside: Path, record: Path, account: Account) -> Path:
+    """The new home of data that lies in PATH where the account cannot reach it; the server that runs there, if one does.
+
+    ``pg.json`` names the new home before the old data goes, so that a move cut short loses nothing.
+    """
+    own(inside, account)
+    if embedded_moving.in_use(inside):
+        return inside  # the way there was closed while it ran; joining needs the socket alone
+    home = _new_home(inside.parent)
+    try:
+        embedded_moving.copy_cluster(inside, home, account)
+        embedded_supervisor.write_record(record, {"data": str(home / "data")})
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    left = inside.with_name("cluster.moved")
+    shutil.rmtree(left, ignore_errors=True)
+    inside.rename(left)  # in one step: half a cluster must not be taken for one
+    shutil.rmtree(left, ignore_errors=True)
+    return home

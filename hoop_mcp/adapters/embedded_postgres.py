@@ -19,9 +19,10 @@ How it ends with its last user, whatever way that user ends. Two files and the k
 
 Where things lie. Data is in ``PATH/cluster/data`` where the server's account can reach it. Else (root under a 0700
 folder, or a path beyond what PostgreSQL takes) the cluster lies in a folder of this machine that only we can write,
-and ``PATH/pg.json`` names it; deleting PATH does not delete that. A copy of PATH uses its own copy of the data, or
-joins the same server where the data lies elsewhere. Sockets lie in a short folder of their own, mode 0700 and owned
-by the server's account: the account and root can connect, nobody else, and there is no TCP.
+and ``PATH/pg.json`` names it; deleting PATH does not delete that. A copy of PATH uses its own copy of the data,
+wherever the data lies; a PATH that was moved keeps its data (:mod:`hoop_mcp.adapters.embedded_moving`). Sockets lie
+in a short folder of their own, mode 0700 and owned by the server's account: the account and root can connect, nobody
+else, and there is no TCP.
 
 The server log holds no statement and no value: nothing below FATAL is written to it, which also keeps the analyser's
 query trees out. ``settings`` may say otherwise.

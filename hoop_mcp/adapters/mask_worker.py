@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import hoop_mcp
+from hoop_mcp.adapters.mask_channel import Channel
 from hoop_mcp.errors import Refused
 from hoop_mcp.masking import wire
 from hoop_mcp.masking.apply import Masked, NeedsDetectionError, mask_columns
@@ -40,6 +42,17 @@ _COMMAND = (
 )
 
 
+class _Worker(NamedTuple):
+    """A worker's process and the way to ask it."""
+
+    process: Process
+    channel: Channel
+
+    @property
+    def is_over(self) -> bool:
+        return self.channel.lost or self.process.returncode is not None
+
+
 class MaskWorker:
     """Masks answers in another process. Calls may overlap; the worker takes them one by one."""
 
@@ -47,8 +60,8 @@ class MaskWorker:
         self._deadline_s = deadline_s
         self._key = key
         self._turn = asyncio.Lock()
-        self._starting: asyncio.Task[Process] | None = None
-        self._exchanges: set[asyncio.Task[Masked]] = set()
+        self._starting: asyncio.Task[_Worker] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @classmethod
@@ -89,11 +102,24 @@ class MaskWorker:
             payload = wire.frame(wire.request(plan, columns))
         except (TypeError, ValueError):  # orjson's errors may quote; ours says that it cannot be sent
             _refuse("The rows cannot be handed to the masking engine.")
-        # A task of its own: a client that cancels must not leave half an answer in the pipe for the next call.
-        exchange = asyncio.create_task(self._exchange(payload, self._deadline_s if timeout_s is None else timeout_s))
-        self._exchanges.add(exchange)
-        exchange.add_done_callback(self._settle)
-        return await asyncio.shield(exchange)
+        limit = self._deadline_s if timeout_s is None else timeout_s
+        await self._running()  # the deadline is for the answer, not for the first start
+        try:
+            async with asyncio.timeout(limit):
+                await self._turn.acquire()
+        except TimeoutError:
+            _refuse("The masking engine is busy with earlier answers.")
+        try:
+            outcome = self._ask(await self._running(), payload, limit)
+        except BaseException:
+            self._turn.release()
+            raise
+        # From here on the turn is the question's, not ours: a client that cancels leaves an answer that is still to
+        # come, and nobody else may ask before it is in.
+        masked = await outcome
+        if isinstance(masked, Refused):
+            raise masked
+        return masked
 
     async def ready(self) -> None:
         """Wait until a worker can be asked.
@@ -101,7 +127,7 @@ class MaskWorker:
         Raises:
             Refused: HOOP701, it cannot be started.
         """
-        await self._process()
+        await self._running()
 
     async def close(self) -> None:
         """End the worker. Calls in flight are refused."""
@@ -110,116 +136,139 @@ class MaskWorker:
             self._starting.cancel()
             with contextlib.suppress(BaseException):
                 await _end(await self._starting)
-        await asyncio.gather(*self._exchanges, return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
-    def _settle(self, exchange: asyncio.Task[Masked]) -> None:
-        self._exchanges.discard(exchange)
-        _seen(exchange)
+    def _ask(self, worker: _Worker, payload: bytes, limit: float) -> asyncio.Future[Masked | Refused]:
+        """Ask, and give the turn back once the answer is in or the worker has ended, whether or not anyone waits."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Masked | Refused] = loop.create_future()
+        ended = False
 
-    async def _exchange(self, payload: bytes, timeout_s: float) -> Masked:
-        await self._process()  # the deadline is for the answer, not for the first start
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._turn.acquire()
-        except TimeoutError:
-            _refuse("The masking engine is busy with earlier answers.")
-        try:
-            process = await self._process()
-            return await self._ask(process, payload, timeout_s)
-        finally:
+        def settle(masked: Masked | Refused) -> None:
             self._turn.release()
+            if not outcome.done():
+                outcome.set_result(masked)
 
-    async def _ask(self, process: Process, payload: bytes, timeout_s: float) -> Masked:
-        assert process.stdin is not None  # noqa: S101 - told to the type checker; the process was made with pipes
-        assert process.stdout is not None  # noqa: S101 - told to the type checker; the process was made with pipes
-        try:
-            async with asyncio.timeout(timeout_s):
-                process.stdin.write(payload)
-                await process.stdin.drain()
-                answer = await _read_frame(process.stdout)
-            return wire.read_reply(answer)
-        except wire.WorkerSaidNoError as said:
-            _refuse(f"The masking engine failed on these rows ({said}).")
-        except TimeoutError:
-            await self._replace(process)
-            _refuse("The masking engine did not finish in time.")
-        except BaseException as raised:
-            await self._replace(process)
-            if isinstance(raised, Exception):
-                _refuse("The masking engine stopped while it worked on these rows.")
-            raise
+        def give_up(reason: str) -> None:
+            nonlocal ended
+            ended = True  # ending the worker makes the channel say that no answer will come, which is no news then
+            late.cancel()
+            self._replace(worker).add_done_callback(lambda _: settle(Refused("HOOP701", reason)))
 
-    async def _process(self) -> Process:
-        if self._starting is None or _is_over(self._starting):
-            self._begin()
-        starting = self._starting
-        if starting is None:
+        def told(answer: memoryview | None) -> None:
+            if ended:
+                return
+            try:
+                masked = None if answer is None else wire.read_reply(answer)
+            except wire.WorkerSaidNoError as said:
+                late.cancel()
+                settle(Refused("HOOP701", f"The masking engine failed on these rows ({said})."))
+                return
+            except Exception:  # gibberish; the cause may quote it
+                masked = None
+            if masked is None:
+                give_up("The masking engine stopped while it worked on these rows.")
+            else:
+                late.cancel()
+                settle(masked)
+
+        late = loop.call_later(limit, give_up, "The masking engine did not finish in time.")
+        worker.channel.ask(payload, told)
+        return outcome
+
+    async def _running(self) -> _Worker:
+        if self._closed:
             _refuse("The masking engine has been stopped.")
+        known = self._known()
+        if known is not None and not known.is_over:
+            return known
+        starting = self._starting
+        if starting is None or starting.done():
+            starting = self._begin()
+            if known is not None:
+                self._end_soon(known)
         try:
             return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if not starting.cancelled():
+                raise  # not the start was cancelled, but who waits for it
+            _refuse("The masking engine has been stopped.")
         except Exception:
             _refuse("The masking engine cannot be started.")
 
-    def _begin(self) -> None:
-        if not self._closed:
-            self._starting = asyncio.create_task(_spawn(self._key))
-            self._starting.add_done_callback(_seen)
+    def _known(self) -> _Worker | None:
+        """The worker that was started last, if its start has succeeded."""
+        starting = self._starting
+        if starting is None or not starting.done() or starting.cancelled() or starting.exception() is not None:
+            return None
+        return starting.result()
 
-    async def _replace(self, process: Process) -> None:
-        self._begin()
-        await _end(process)
+    def _begin(self) -> asyncio.Task[_Worker]:
+        self._starting = asyncio.create_task(_spawn(self._key))
+        self._starting.add_done_callback(_seen)
+        return self._starting
+
+    def _replace(self, worker: _Worker) -> asyncio.Task[None]:
+        if not self._closed and self._known() is worker:
+            self._begin()
+        return self._end_soon(worker)
+
+    def _end_soon(self, worker: _Worker) -> asyncio.Task[None]:
+        ending = asyncio.create_task(_end(worker))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        return ending
 
 
-def _seen(task: asyncio.Task[Process] | asyncio.Task[Masked]) -> None:
-    """Look at a task's exception, so that asyncio does not print it when nobody waits any more."""
-    if not task.cancelled():
-        task.exception()
+def _seen(starting: asyncio.Task[_Worker]) -> None:
+    """Look at a start's exception, so that asyncio does not print it when nobody waits any more."""
+    if not starting.cancelled():
+        starting.exception()
 
 
-def _is_over(starting: asyncio.Task[Process]) -> bool:
-    """Whether a start has failed, or what it started has ended since."""
-    if not starting.done():
-        return False
-    return starting.cancelled() or starting.exception() is not None or starting.result().returncode is not None
-
-
-async def _spawn(key: bytes) -> Process:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *_COMMAND,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={},  # the server's environment holds DSNs and tokens; the worker sees every raw value and needs none
-        start_new_session=True,
-    )
-    assert process.stdin is not None  # noqa: S101 - told to the type checker; the process was made with pipes
-    assert process.stdout is not None  # noqa: S101 - told to the type checker; the process was made with pipes
+async def _spawn(key: bytes) -> _Worker:
+    """Start a worker and wait until it can be asked."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *_COMMAND,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},  # the server's holds DSNs and tokens; the worker sees every raw value and needs none
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    try:
+        _, channel = await loop.create_unix_connection(Channel, sock=ours)
+    except BaseException:
+        ours.close()
+        process.kill()
+        raise
+    worker = _Worker(process, channel)
+    said: asyncio.Future[memoryview | None] = loop.create_future()
     try:
         async with asyncio.timeout(START_DEADLINE_S):
-            process.stdin.write(wire.frame(key))
-            await process.stdin.drain()
-            if await _read_frame(process.stdout) != b"ready":
+            channel.ask(wire.frame(key), lambda answer: None if said.done() else said.set_result(answer))
+            answer = await said
+            if answer is None or bytes(answer) != b"ready":
                 raise ConnectionError
     except BaseException:
-        await _end(process)
+        await _end(worker)
         raise
-    return process
+    return worker
 
 
-async def _read_frame(stream: asyncio.StreamReader) -> bytes:
-    size = int.from_bytes(await stream.readexactly(wire.LENGTH), "big")
-    if size > wire.MAX_FRAME:
-        raise ConnectionError
-    return await stream.readexactly(size)
-
-
-async def _end(process: Process) -> None:
+async def _end(worker: _Worker) -> None:
     with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    if process.stdin is not None:
-        process.stdin.close()
-    await process.wait()
+        worker.process.kill()
+    worker.channel.end()
+    await worker.process.wait()
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The mask worker's process: frames in on fd 0, frames out on fd 1, nothing else.
+"""The mask worker's process: frames in on fd 0, frames out on fd 1 (one socket), nothing else.
 
 It is given no environment, no arguments and no credentials; the pseudonym key comes as the first frame. It writes no
 log: what fails is told to the parent by class name. It ends when its input ends, so it never outlives the server.
@@ -11,7 +11,6 @@ import gc
 import os
 import resource
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 from hoop_mcp.masking import wire
@@ -20,11 +19,17 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from hoop_mcp.masking.detect import Detector
+    from hoop_mcp.masking.plan import MaskPlan
 
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space (RLIMIT_AS): generous for a large answer, far below what would trouble the machine."""
 
 LARGE_ANSWER = 1 << 20
+
+READ_AT_ONCE = 256 << 10
+
+KNOWN_PLANS, LARGE_PLAN = 256, 16 << 10
+"""How many plans are kept as they were read (when one more comes, all are forgotten), and up to how many bytes."""
 
 
 def main() -> None:
@@ -37,14 +42,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it ends us by closing the pipe
     with contextlib.suppress(ValueError, OSError):  # not every platform lets a process limit itself
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-    requests = sys.stdin.buffer
+    requests = os.fdopen(0, "rb", buffering=READ_AT_ONCE)
     key = _read(requests)
     if key is None:
         return
     detector = _warm(key)
+    known: dict[bytes, MaskPlan] = {}
     _write(replies, b"ready")
     while (payload := _read(requests)) is not None:
-        answer = _answer(payload, detector, key)
+        answer = _answer(payload, detector, key, known)
         _write(replies, answer)
         if len(answer) > LARGE_ANSWER:
             del payload, answer
@@ -67,12 +73,25 @@ def _warm(key: bytes) -> Detector:
     return detector
 
 
-def _answer(payload: bytes, detector: Detector, key: bytes) -> bytes:
+def _answer(payload: bytes, detector: Detector, key: bytes, known: dict[bytes, MaskPlan]) -> bytes:
+    """Apply a plan. Plans whose names hold nothing personal are known from then on, and their names read no more.
+
+    Any other names are the agent's text with something of somebody's in it: they are not kept.
+    """
     from hoop_mcp.masking.apply import mask_columns  # noqa: PLC0415 - loaded in this process, after its limits are set
 
     try:
-        plan, columns = wire.read_request(payload)
-        return wire.reply(mask_columns(plan, columns, finder=detector, key=key))
+        told, columns = wire.read_request(payload)
+        plan = known.get(told)
+        if plan is not None:
+            return wire.reply(mask_columns(plan, columns, finder=detector, key=key, names_are_clean=True))
+        plan = wire.read_plan(told)
+        masked = mask_columns(plan, columns, finder=detector, key=key)
+        if len(told) <= LARGE_PLAN and masked.names == tuple(column.name for column in plan.columns):
+            if len(known) >= KNOWN_PLANS:
+                known.clear()
+            known[told] = plan
+        return wire.reply(masked)
     except MemoryError:
         raise  # no telling what is half done: the server starts a new worker
     except Exception as raised:

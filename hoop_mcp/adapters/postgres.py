@@ -7,26 +7,33 @@ whether anything the statement rests on changed meanwhile. It always ends in ROL
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import asyncpg
 
+from hoop_mcp.adapters.aside import aside
 from hoop_mcp.adapters.postgres_catalog import Catalog, Known
-from hoop_mcp.adapters.postgres_checks import Finding, login_findings
-from hoop_mcp.adapters.postgres_session import SESSION_SETTINGS, Kept, Session, parameter_texts
+from hoop_mcp.adapters.postgres_checks import NAMES, Finding, login_findings, pair_findings, readable_columns
+from hoop_mcp.adapters.postgres_connecting import in_words
+from hoop_mcp.adapters.postgres_functions import FunctionReader
+from hoop_mcp.adapters.postgres_pooler import PooledSession, connect_for_ourselves, greet
+from hoop_mcp.adapters.postgres_session import SESSION_SETTINGS, Kept, Session, parameter_texts, seen
+from hoop_mcp.adapters.postgres_transport import transport_findings
 from hoop_mcp.errors import DatabaseUnavailable, Refused
 from hoop_mcp.sql.node_schemas import schema_for
 from hoop_mcp.sql.resolved import Login, Resolved
 from hoop_mcp.tools.describing import DescribedColumn, DescribedRelation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from hoop_mcp.sql.catalogue import Catalogue
     from hoop_mcp.sql.facts import RelationFacts
     from hoop_mcp.sql.oids import Oids
+    from hoop_mcp.sql.plans import PlanForm
     from hoop_mcp.terms import JsonValue, Statement
 
 _DESCRIBE = """
@@ -34,6 +41,11 @@ SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::tex
   a.attname::text AS column, format_type(a.atttypid, a.atttypmod)::text AS type, NOT a.attnotnull AS nullable,
   EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
     AND a.attnum = ANY (i.indkey)) AS key,
+  (SELECT format('%s.%s.%s', fn.nspname, fc.relname, fa.attname)::text FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_class fc ON fc.oid = k.confrelid JOIN pg_catalog.pg_namespace fn ON fn.oid = fc.relnamespace
+    JOIN pg_catalog.pg_attribute fa ON fa.attrelid = k.confrelid
+      AND fa.attnum = k.confkey[array_position(k.conkey, a.attnum)]
+    WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attnum = ANY (k.conkey) ORDER BY k.oid LIMIT 1) AS leads_to,
   obj_description(c.oid, 'pg_class') AS comment, col_description(c.oid, a.attnum) AS column_comment
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -79,6 +91,13 @@ class Lease:
         if self._beginning is not None:
             beginning, self._beginning = self._beginning, None
             await beginning
+        await self._session.spoken()
+
+    def leave(self) -> None:
+        """What was not waited for, since the call was cancelled, ends with the connection."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning.add_done_callback(seen)
 
     async def _parse(self, statement: Statement) -> Kept:
         database = self._database
@@ -88,7 +107,7 @@ class Lease:
             if not self._session.usable:
                 database.learn_types_later()  # perhaps a type appeared that this connection was never taught
             raise
-        known = await database.catalog.know(trees.oids)
+        known = await database.catalog.know(trees.oids, self.login)
         rows = database.catalog.types.rows
         columns = tuple((attribute.name, attribute.type.name) for attribute in prepared.get_attributes())
         parameters = []
@@ -107,32 +126,49 @@ class Lease:
             parameters=tuple(parameters),
             known=_known_names(known, trees.oids),
         )
-        await self._session.speak()
+        if self._session.large:
+            with contextlib.suppress(Refused):  # kept with the statement, and raised where the trace is asked for
+                await aside(resolved.trace)
         kept = Kept(prepared, resolved, known)
         self._session.keep(kept)
         return kept
 
     async def execute(
-        self, resolved: Resolved, parameters: Sequence[JsonValue], limit: int
+        self,
+        resolved: Resolved,
+        parameters: Sequence[JsonValue],
+        limit: int,
+        wanted: Callable[[Sequence[str | None]], bool] | None = None,
     ) -> list[Sequence[str | None]]:
-        """Run what was resolved on this lease, fetching at most *limit* rows of text."""
+        """Run what was resolved on this lease, fetching at most *limit* rows of text, or of those that are *wanted*."""
         kept = self._held(resolved)
         texts = parameter_texts(parameters, resolved.parameters, self._database.array_types)
         await self.begun()
         try:
-            return await self._session.fetch(kept, texts, limit)
+            return await self._session.fetch(kept, texts, limit, wanted)
         except Refused as refused:
             self._session.forget(resolved.statement.sql)
             if refused.code == "HOOP505":
                 self._database.catalog.outdated()
             raise
 
-    async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue]) -> list[str]:
-        """The planner's tree, without costs."""
-        self._held(resolved)
+    async def plan(self, resolved: Resolved, parameters: Sequence[JsonValue], form: PlanForm) -> list[str]:
+        """The plan of what was resolved on this lease, in the lines PostgreSQL prints for *form*."""
+        kept = self._held(resolved)
         texts = parameter_texts(parameters, resolved.parameters, self._database.array_types)
         await self.begun()
-        return await self._session.plan(resolved.statement, texts)
+        try:
+            return await self._session.plan(kept, texts, form.value)
+        except Refused as refused:
+            self._session.forget(resolved.statement.sql)
+            if refused.code == "HOOP505":
+                self._database.catalog.outdated()
+            raise
+
+    async def show(self, setting: str, timeout_ms: int) -> str:
+        """The value of one vouched setting, as a call of this login finds it."""
+        await self._session.begin(timeout_ms, parse=True)
+        return await self._session.show(setting)
 
     async def unchanged(self, resolved: Resolved) -> None:
         """Check, from the second connection, that nothing the statement rests on changed since it was resolved.
@@ -172,10 +208,12 @@ class PostgresDatabase:
         *,
         search_path: tuple[str, ...],
         catalogue: Catalogue,
+        references: Mapping[Login, str] | None = None,
     ) -> None:
         self.name = name
         self.catalogue = catalogue
         self._dsns = dict(dsns)
+        self._references = references or {}
         self._search_path = search_path
         self._idle: dict[Login, list[Session]] = {login: [] for login in Login}
         self._room = {login: asyncio.Semaphore(_SESSIONS_PER_LOGIN) for login in Login}
@@ -183,6 +221,7 @@ class PostgresDatabase:
         self._learning: asyncio.Task[None] | None = None
         self.array_types: Mapping[str, bool] = {}
         self.major = 0
+        self.pooled = False
         self.catalog: Catalog
         self.schema = schema_for(18)
 
@@ -191,26 +230,38 @@ class PostgresDatabase:
 
     @classmethod
     async def open(
-        cls, name: str, dsns: Mapping[Login, str], *, search_path: tuple[str, ...], catalogue: Catalogue
+        cls,
+        name: str,
+        dsns: Mapping[Login, str],
+        *,
+        search_path: tuple[str, ...],
+        catalogue: Catalogue,
+        references: Mapping[Login, str] | None = None,
     ) -> Self:
         """Connect once and learn what does not change.
+
+        Args:
+            name: its name in the settings.
+            dsns: the address of each login.
+            search_path: the schemas unqualified names are looked up in.
+            catalogue: what its columns hold.
+            references: where the settings say each address is kept (``dsn, ${env:SHOP_DSN}``), for messages.
 
         Raises:
             DatabaseUnavailable: it cannot be reached, or its version is not supported.
         """
-        database = cls(name, dsns, search_path=search_path, catalogue=catalogue)
+        database = cls(name, dsns, search_path=search_path, catalogue=catalogue, references=references)
         try:
-            probe = await database.connect(Login.FULL)
-            database.major = probe.get_server_version().major
-            await probe.close(timeout=2)
+            database.major, database.pooled = await greet(dsns[Login.FULL])
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-            raise database.unavailable(error) from None
+            raise database.unavailable(error, Login.FULL) from None
         database.schema = schema_for(database.major)
         database.catalog = Catalog(
             lambda: database.connect(Login.FULL),
             catalogue=catalogue,
             major=database.major,
             schema=database.schema,
+            functions=database.functions(),
         )
         await database.catalog.open()
         database._learn_arrays()
@@ -218,6 +269,8 @@ class PostgresDatabase:
 
     async def connect(self, login: Login) -> asyncpg.Connection:
         """A plain connection for our own catalog queries; never for an agent's text."""
+        if self.pooled:
+            return await connect_for_ourselves(self._dsns[login])
         settings = {
             key: value for key, value in SESSION_SETTINGS.items() if key not in ("debug_pretty_print", "row_security")
         }
@@ -228,11 +281,29 @@ class PostgresDatabase:
             timeout=10.0,
         )
 
-    def unavailable(self, error: BaseException) -> DatabaseUnavailable:
-        """What to say when it cannot be reached: the class of the fault, never the address or the password."""
-        state = getattr(error, "sqlstate", None)
-        cause = f"SQLSTATE {state}" if state else type(error).__name__
-        return DatabaseUnavailable(f"database {self.name} cannot be reached ({cause})")
+    def functions(self) -> FunctionReader:
+        """What reads users' functions, through connections of the login that will run them."""
+        return FunctionReader(self.connect, catalogue=self.catalogue, search_path=self._search_path, schema=self.schema)
+
+    async def function_hashes(self) -> Mapping[str, str]:
+        """The present hash of every user's function, by signature: what a catalogue may vouch for."""
+        connection = await self.connect(Login.FULL)
+        try:
+            return await self.functions().hashes(connection)
+        finally:
+            await connection.close(timeout=2)
+
+    async def extension_versions(self) -> Mapping[str, str]:
+        """The version of every extension that is installed."""
+        rows = await self.catalog.fetch("SELECT extname::text, extversion FROM pg_catalog.pg_extension")
+        return {str(row["extname"]): str(row["extversion"]) for row in rows}
+
+    def unavailable(self, error: BaseException, login: Login) -> DatabaseUnavailable:
+        """What to say when a login cannot connect: which one, and what happened; never the address or the password."""
+        reference = f" ({self._references[login]})" if login in self._references else ""
+        return DatabaseUnavailable(
+            f"database {self.name}: the {login.value} login{reference} cannot connect: {in_words(error)}"
+        )
 
     def check_hazards(self, statement: Statement) -> None:
         """Refuse before Parse what would run unvouched code at Parse.
@@ -268,6 +339,7 @@ class PostgresDatabase:
             clean = True
             raise
         finally:
+            lease.leave()
             self._give_back(session, login, clean=clean)
 
     def _give_back(self, session: Session, login: Login, *, clean: bool) -> None:
@@ -317,7 +389,8 @@ class PostgresDatabase:
             if session.usable:
                 return session
         try:
-            return await Session.open(self._dsns[login], search_path=self._search_path, types=self.catalog.types)
+            kind = PooledSession if self.pooled else Session
+            return await kind.open(self._dsns[login], search_path=self._search_path, types=self.catalog.types)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             raise Refused("HOOP501", f"The database {self.name} cannot be reached just now.") from None
 
@@ -374,6 +447,7 @@ class PostgresDatabase:
                             category=self._category(facts, row["number"]),
                             lookup=(held := facts.columns.get(row["number"])) is not None and held.lookup,
                             comment=row["column_comment"],
+                            references=row["leads_to"],
                         )
                         for row in columns
                     ),
@@ -388,18 +462,33 @@ class PostgresDatabase:
         categories = sorted({self.catalogue.classify(ref).category for ref in column.sources})
         return " and ".join(categories) or None
 
+    async def names(self) -> dict[str, tuple[str, ...]]:
+        """The columns of every table and view outside the system's schemas, by ``schema.table``."""
+        try:
+            rows = await self.catalog.fetch(NAMES)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise self.unavailable(error, Login.FULL) from None
+        return {row["relation"]: tuple(row["columns"]) for row in rows}
+
     async def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the two logins; an empty tuple is what a server needs to start."""
         found: list[Finding] = []
+        names: dict[str, tuple[str, str]] = {}
+        held: dict[str, Mapping[str, Sequence[str]]] = {}
         for login in Login:
+            found += transport_findings(self._dsns[login], login.value)
             try:
                 connection = await self.connect(login)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                raise self.unavailable(error) from None
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+                raise self.unavailable(error, login) from None
             try:
                 found += await login_findings(connection, login.value)
+                who = await connection.fetchrow("SELECT current_user::text, session_user::text")
+                names[login.value] = (who[0], who[1])
+                held[login.value] = await readable_columns(connection)
             finally:
                 await connection.close(timeout=2)
+        found += pair_findings(names, held, self.catalogue)
         return tuple(found)
 
     async def close(self) -> None:

@@ -33,7 +33,7 @@ from hoop_mcp.adapters.journal_chain import Batch, Head, end_of_chain
 from hoop_mcp.adapters.journal_file import connect_writer, describe_library, journal_mode, sqlite
 from hoop_mcp.adapters.journal_keys import KeyFolder
 from hoop_mcp.adapters.journal_reader import lock_path
-from hoop_mcp.errors import JournalUnavailable, NotCanonical
+from hoop_mcp.errors import JournalHeld, JournalUnavailable, NotCanonical
 from hoop_mcp.journal.entry import Moment
 from hoop_mcp.terms import Event, EventKind, Receipt
 
@@ -386,7 +386,9 @@ def _lock(path: Path) -> int:
         except OSError:
             if time.monotonic() > deadline:
                 os.close(handle)
-                raise JournalUnavailable(f"another process writes {path}: one journal has one writer") from None
+                raise JournalHeld(
+                    f"another hoop-mcp server holds the journal {path}: one journal has one writer"
+                ) from None
             time.sleep(0.02)  # a reader's probe holds it for an instant
         else:
             return handle

@@ -42,6 +42,9 @@ def ending(raised: BaseException) -> int:
                 _say(fault)
         case HoopError():
             _say(str(raised))
+        case OSError(filename=str() as name, strerror=str() as why):
+            # A file that somebody named; connections have none. The operating system's words for it hold no content.
+            _say(f"{name}: {why[:1].lower()}{why[1:]}")
         case _:
             _say(f"failed: {type(raised).__name__} at {_place(raised)}")
             _say("This is a fault of hoop-mcp. Run `hoop-mcp doctor`; if it finds nothing, report the line above.")

@@ -12,8 +12,9 @@ import click
 
 from hoop_mcp.cli.later import not_built
 from hoop_mcp.cli.options import config_option
-from hoop_mcp.cli.printing import json_option, plain, print_json, print_table
+from hoop_mcp.cli.printing import json_option, plain, print_json, print_table, terminal_width
 from hoop_mcp.errors import NotBuiltYet
+from hoop_mcp.terms import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ LATER = {
     "retain": "Apply retention.",
     "erase": "Erase sealed parts lawfully.",
 }
+KINDS = tuple(sorted(kind.value for kind in EventKind))
 UNANCHORED = (
     "unanchored: whoever can write this file could have cut its end off or written it anew. "
     "Keep its size and head where they cannot reach, and compare."
@@ -56,7 +58,7 @@ def journal() -> None:
 
 
 for _name, _says in LATER.items():
-    journal.add_command(not_built(_name, _says))
+    journal.add_command(not_built(_name, _says, group="journal"))
 
 
 @journal.command("verify")
@@ -80,7 +82,15 @@ def verify(config: Path, journal_path: Path | None, anchor: tuple[Path, ...], *,
     if as_json:
         first_bad = None if verdict.ok else {"seq": verdict.bad_seq, "why": verdict.why}
         found = {key: value for key, value in asdict(verdict).items() if key not in {"bad_seq", "why"}}
-        print_json({**found, "first_bad": first_bad, "standing": verdict.standing, "journal": str(path)})
+        print_json(
+            {
+                **found,
+                "entries": verdict.size,
+                "first_bad": first_bad,
+                "standing": verdict.standing,
+                "journal": str(path),
+            }
+        )
     else:
         _print_verdict(path, verdict)
     return 0 if verdict.ok else 1
@@ -90,7 +100,13 @@ def verify(config: Path, journal_path: Path | None, anchor: tuple[Path, ...], *,
 @config_option
 @_journal_option
 @click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many entries.")
-@click.option("--kind", "kinds", multiple=True, help="Only entries of this kind; may be given more than once.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Only entries of this kind; may be given more than once.",
+)
 @json_option
 def tail(config: Path, journal_path: Path | None, count: int, kinds: tuple[str, ...], *, as_json: bool) -> int:
     """The last entries, oldest first."""
@@ -102,7 +118,7 @@ def tail(config: Path, journal_path: Path | None, count: int, kinds: tuple[str, 
         print_json({"entries": [_as_json(entry) for entry in entries]})
     else:
         head = ("seq", "time (UTC)", "kind", "tool", "decision", "rules", "rows", "call")
-        print_table(head, (_line(entry) for entry in entries))
+        print_table(head, (_line(entry) for entry in entries), width=terminal_width())
     return 0
 
 
@@ -146,7 +162,7 @@ def _print_verdict(path: Path, verdict: Verdict) -> None:
         {
             "journal": path,
             "origin": verdict.origin,
-            "entries": f"{verdict.size}{span}",
+            "entries": f"{verdict.size:,}{span}",
             "kinds": kinds,
             "sealed": f"{sealed}, {verdict.lost} lost, {verdict.orphans} that no entry names",
             "head": verdict.head,

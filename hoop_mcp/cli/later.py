@@ -7,12 +7,12 @@ import click
 from hoop_mcp.errors import NotBuiltYet
 
 
-def not_built(name: str, says: str) -> click.Command:
-    """A command that exits 2 with ``not built yet: NAME`` whatever its arguments."""
+def not_built(name: str, says: str, *, group: str = "") -> click.Command:
+    """A command that exits 2 with ``not built yet: GROUP NAME`` whatever its arguments."""
 
     def run(rest: tuple[str, ...]) -> None:
-        sub = f" {rest[0]}" if rest and not rest[0].startswith("-") and rest[0].isalnum() else ""
-        raise NotBuiltYet(f"{name}{sub}")
+        sub = f" {rest[0]}" if not group and rest and not rest[0].startswith("-") and rest[0].isalnum() else ""
+        raise NotBuiltYet(f"{group} {name}{sub}".lstrip())
 
     return click.Command(
         name,

@@ -34,6 +34,8 @@ def mask(file: str, *, no_names: bool, ner: str, findings: Path | None) -> None:
     from hoop_mcp.masking.detect import Detector
     from hoop_mcp.masking.files import mask_csv, mask_json_lines
 
+    if findings is not None and not findings.absolute().parent.is_dir():
+        raise click.UsageError(f"--findings: there is no folder {findings.absolute().parent}")
     raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     # Bytes that are no UTF-8 pass through as they are; around them the text is read all the same.
     text = raw.decode("utf-8", "surrogateescape")

@@ -29,8 +29,8 @@ def policy() -> None:
     """Check, test and explain policies."""
 
 
-policy.add_command(not_built("replay", "Decide past journal entries again under other policies."))
-policy.add_command(not_built("diff", "Compare two sets of policies."))
+policy.add_command(not_built("replay", "Decide past journal entries again under other policies.", group="policy"))
+policy.add_command(not_built("diff", "Compare two sets of policies.", group="policy"))
 
 
 @policy.command("check")
@@ -120,10 +120,10 @@ def grants(*, database: str, clean: str, full: str, config: Path) -> int:
     return 0
 
 
-@policy.command("schema", hidden=True)
+@policy.command("schema")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder to write to.")
 def schema(out: Path) -> int:
-    """Write the JSON Schemas of settings, policies, catalogues and tests."""
+    """Write the JSON Schemas of settings, policies, catalogues and tests, for editors to complete and check."""
     from hoop_mcp.policy.schemas import schemas
 
     out.mkdir(parents=True, exist_ok=True)
@@ -164,12 +164,15 @@ async def _run_tests(reading: Reading, config: Path) -> tuple[Result, ...]:
     from hoop_mcp.policy.trial import run_tests
 
     results: list[Result] = []
+    search_paths = _search_paths(config)
     for path, tests in reading.tests.items():
         file = tests.document.schema_file
         if file is None:
             judge: Judge = await _judging().open_judge(config)
         else:
-            judge = await _judging().open_judge(None, schema=path.parent / file, policies=path.parent)
+            judge = await _judging().open_judge(
+                None, schema=path.parent / file, policies=path.parent, search_paths=search_paths
+            )
         try:
             results += await run_tests(tests, judge)
         finally:
@@ -177,10 +180,41 @@ async def _run_tests(reading: Reading, config: Path) -> tuple[Result, ...]:
     return tuple(results)
 
 
+def _known(asking: Asking, config: Path) -> None:
+    """Refuse names that settings and policies do not have: a slip must not read as a policy's no."""
+    from hoop_mcp.documents import suggest
+    from hoop_mcp.wiring.policies import load_governance
+    from hoop_mcp.wiring.settings import load_settings
+
+    settings = load_settings(config)
+    policies, _ = load_governance(settings)
+    databases = sorted(each.name for each in settings.databases)
+    if asking.database not in databases:
+        raise click.UsageError(f"settings have no database {asking.database}; they have {', '.join(databases)}")
+    there = [each for each in policies.policies if asking.database in each.databases]
+    roles = frozenset[str]().union(*(each.roles for each in there))
+    purposes = frozenset[str]().union(*(each.purposes or () for each in there if asking.role in each.roles))
+    for flag, word, known in (("as", asking.role, roles), ("for", asking.purpose, purposes)):
+        if word is not None and word not in known:
+            near = suggest(word, known).partition("known:")[0].strip("; ")
+            listed = f"--{flag} is one of {', '.join(sorted(known)) or 'none'}"
+            raise click.UsageError(
+                f"no policy on {asking.database} speaks of {word}; {f'{near} ' * bool(near)}{listed}"
+            )
+
+
+def _search_paths(config: Path) -> dict[str, tuple[str, ...]]:
+    """Where each database of the settings looks names up, if there are settings."""
+    from hoop_mcp.wiring.settings import load_settings
+
+    return {each.name: each.search_path for each in load_settings(config).databases} if config.is_file() else {}
+
+
 async def _explain(sql: str, asking: Asking, config: Path, *, as_json: bool) -> int:
     from hoop_mcp.policy.batch import answer_line, as_line
     from hoop_mcp.policy.explain import explained
 
+    _known(asking, config)
     judge: Judge = await _judging().open_judge(config)
     try:
         if sql != "-":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,9 +28,22 @@ def print_json(value: object) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people on stdout: two blanks between columns, no frame."""
-    print("\n".join(table_lines(head, rows)))
+def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None) -> None:
+    """A table for people on stdout: two blanks between columns, no frame; lines longer than *width* are cut."""
+    print("\n".join(line if width is None else cut(line, width) for line in table_lines(head, rows)))
+
+
+def terminal_width() -> int | None:
+    """How wide a line may be: what COLUMNS says, else the terminal's width; None where stdout is no terminal."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def cut(line: str, width: int) -> str:
+    """The line, or as much of it as fits with an ellipsis at its end."""
+    return line if len(line) <= width else line[: max(width - 1, 0)].rstrip() + "…"
 
 
 def table_lines(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

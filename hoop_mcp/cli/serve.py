@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import os
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from hoop_mcp.cli.endings import ending
 from hoop_mcp.cli.options import config_option
 from hoop_mcp.errors import NotBuiltYet
 
@@ -37,14 +40,23 @@ def serve(config: Path, http: str | None) -> None:
     from hoop_mcp.doors.mcp import build_server
     from hoop_mcp.doors.stdio import serve_stdio
 
-    asyncio.run(serve_stdio(build_server(lambda: _gate(config))))
+    by_hand = sys.stdin is not None and sys.stdin.isatty()  # asked now: a transport may put another input there
+    asyncio.run(serve_stdio(build_server(lambda: _gate(config, by_hand=by_hand))))
 
 
 @asynccontextmanager
-async def _gate(config: Path) -> AsyncIterator[Gatekeeper]:
+async def _gate(config: Path, *, by_hand: bool) -> AsyncIterator[Gatekeeper]:
     # Parsers, drivers and recognizers load in a thread, so that messages are still answered meanwhile.
     await asyncio.to_thread(__import__, "hoop_mcp.wiring.serving")
     from hoop_mcp.wiring.serving import open_gate
 
-    async with open_gate(config) as gate:
+    async with AsyncExitStack() as stack:
+        try:
+            gate = await stack.enter_async_context(open_gate(config))
+        except Exception as error:
+            code = ending(error)  # at once: waiting calls are answered before the server ends
+            if by_hand:
+                sys.stderr.flush()
+                os._exit(code)  # a thread waits for a line that nobody types
+            raise click.exceptions.Exit(code) from error
         yield gate

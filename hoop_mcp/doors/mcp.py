@@ -22,7 +22,7 @@ from mcp.types import Tool as ToolOnTheWire
 from hoop_mcp import __version__
 from hoop_mcp.doors import logs, splice
 from hoop_mcp.doors.opening import Gatekeeper, GateShut, Opening
-from hoop_mcp.errors import CODES, Refused
+from hoop_mcp.errors import CODES, DatabaseUnavailable, JournalHeld, JournalUnavailable, Refused, SettingsError
 from hoop_mcp.terms import Answer, Client, Credential, Malformed, Refusal, ToolCall
 from hoop_mcp.tools import NOT_YET, OUTPUT_SCHEMA, TOOLS, read_call
 
@@ -119,10 +119,8 @@ class Door(MCPServer[Opening]):
                     return _answer(outcome)
                 case Refusal():
                     return _refusal(outcome)
-        except GateShut:
-            return _refusal(
-                Refusal(call_id, "HOOP199", f"The gateway could not start (call {call_id}).", "Tell the operator.")
-            )
+        except GateShut as shut:
+            return _refusal(_shut(call_id, shut.why))
         except Exception as broken:
             # The exception's text may hold a value, so neither the agent nor the log gets it.
             log.error("call %s failed: %s at %s", call_id, type(broken).__name__, logs.place(broken.__traceback__))  # noqa: TRY400 - a traceback may quote a value
@@ -139,6 +137,26 @@ class Door(MCPServer[Opening]):
 
 
 _ADVICE = CODES["HOOP199"].instead
+
+
+def _shut(call_id: str, why: BaseException | None) -> Refusal:
+    """The gate did not open. Which part of it failed is told; names, paths and addresses are the operator's."""
+    match why:
+        case JournalHeld():
+            told = "Another hoop-mcp server holds this journal, and one journal has one writer."
+            advice = "Use that server, or tell the operator: each server needs a journal of its own."
+            return Refusal(call_id, "HOOP601", told, advice)
+        case JournalUnavailable():
+            return Refusal(call_id, "HOOP601", "The journal could not be opened.", CODES["HOOP601"].instead)
+        case DatabaseUnavailable():
+            return Refusal(call_id, "HOOP501", "The database could not be reached when the server started.", _START)
+        case SettingsError():
+            return Refusal(call_id, "HOOP199", "The gateway's settings are not fit to serve.", _START)
+        case _:
+            return Refusal(call_id, "HOOP199", f"The gateway could not start (call {call_id}).", _START)
+
+
+_START = "Tell the operator: the reason is on the server's stderr, and hoop-mcp doctor says what to mend."
 
 
 def _read(name: str, arguments: dict[str, Any]) -> Ask:

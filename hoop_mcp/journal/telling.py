@@ -18,7 +18,7 @@ from hoop_mcp.sql.template import fingerprint, template
 from hoop_mcp.terms import Decision, Event, EventKind, JsonValue, Mandate, Principal, RunSql, ToolCall
 
 if TYPE_CHECKING:
-    from hoop_mcp.terms import Analysis, Statement
+    from hoop_mcp.terms import Analysis, Request
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Trail:
     principal: Principal | None = None
     mandate: Mandate | None = None
     database: str | None = None
-    statement: Statement | None = None
+    request: Request | None = None
     known: frozenset[str] = field(default=frozenset(), repr=False)
     analysis: Analysis | None = None
     decision: Decision | None = None
@@ -66,6 +66,8 @@ class Trail:
     def refusal(self, refused: Refused, milliseconds: int) -> Event:
         """A no, whoever said it. After an intent it is that call's outcome."""
         result: dict[str, JsonValue] = {"code": refused.code, "ms": milliseconds}
+        if refused.cause is not None:
+            result["cause"] = refused.cause
         words = f"{refused.code}: {refused.reason} {refused.instead}".encode()
         if self.began:
             clear = {**self._place(), "decision": "failed", "result": result}
@@ -117,8 +119,8 @@ class Trail:
             clear |= {"role": self.mandate.role, "purpose": self.mandate.purpose}
         if self.login is not None:
             clear["login"] = self.login
-        if self.statement is not None:
-            text = template(self.statement.tokens, self.known)
+        if self.request is not None:
+            text = template(self.request.tokens, self.known)
             clear |= {"statement": text, "fingerprint": fingerprint(text)}
         if self.analysis is not None:
             clear |= self._uses(self.analysis)

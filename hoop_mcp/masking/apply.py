@@ -6,8 +6,8 @@ Every column stands alone: what fails in one withholds that column (all its cell
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -59,7 +59,12 @@ class NeedsDetectionError(Exception):
 
 
 def mask_columns(
-    plan: MaskPlan, columns: Sequence[Sequence[str | None]], *, finder: Finder | None, key: bytes
+    plan: MaskPlan,
+    columns: Sequence[Sequence[str | None]],
+    *,
+    finder: Finder | None,
+    key: bytes,
+    names_are_clean: bool = False,
 ) -> Masked:
     """Apply a plan.
 
@@ -68,6 +73,7 @@ def mask_columns(
         columns: the cells, column by column, as PostgreSQL prints them; all columns equally long.
         finder: detection; None only for plans whose ``needs_worker`` is False.
         key: the deployment's pseudonym key, at least 16 bytes.
+        names_are_clean: this very plan has been applied before, and nothing was found in its names.
 
     Raises:
         ValueError: the columns do not fit the plan.
@@ -85,19 +91,24 @@ def mask_columns(
             raise
         except Exception:  # the cause may quote a value: it is not kept
             failed.append(place)
-            values, found = [None] * len(cells), Counter({("redact", FAILED): sum(c is not None for c in cells)})
+            values, found = [None] * len(cells), {("redact", FAILED): sum(c is not None for c in cells)}
         rendered.append(values)
         counts += [MaskCount(place, operator, entity, n) for (operator, entity), n in sorted(found.items()) if n]
     try:
         body = orjson.dumps(list(zip(*rendered, strict=True)))
     except orjson.JSONEncodeError:
         body = _without_surrogates(rendered)
-    return Masked(body, _names(plan, finder), tuple(counts), tuple(failed))
+    names = tuple(column.name for column in plan.columns)
+    return Masked(body, names if names_are_clean else _shown(names, finder), tuple(counts), tuple(failed))
+
+
+_Counts = dict[tuple[str, str], int]
+"""How many cells of a column, by operator and entity."""
 
 
 def _column(
     how: ColumnPlan, cells: Sequence[str | None], finder: Finder | None, key: bytes
-) -> tuple[Sequence[Any], Counter[tuple[str, str]]]:
+) -> tuple[Sequence[Any], _Counts]:
     if how.mask is not None and how.mask.operator is not Operator.KEEP:
         return _operated(how, cells, key)
     distinct = dict.fromkeys(cells)
@@ -107,47 +118,44 @@ def _column(
     if not scan:
         decode = decoder(how.type_name)
         if decode is None:
-            return cells, Counter()
+            return cells, {}
         if not has_null and len(texts) * 2 > len(cells):
-            return [decode(cell) for cell in cells if cell is not None], Counter()
+            return [decode(cell) for cell in cells if cell is not None], {}
         typed: dict[str | None, Any] = {text: decode(text) for text in texts}
         typed[None] = None
-        return [typed[cell] for cell in cells], Counter()
+        return [typed[cell] for cell in cells], {}
     if finder is None:
         raise NeedsDetectionError
     read = scan_cells(finder, how.name, how.type_name, texts, how.final)
-    values: dict[str | None, Any] = {text: cell.value for text, cell in read.items()}
-    values[None] = None
-    touched = {text: cell for text, cell in read.items() if cell.entities}
-    if not touched and all(cell.value is text for text, cell in read.items()):
-        return cells, Counter()
-    found = count_entities(touched[cell] for cell in cells if cell in touched) if touched else Counter[str]()
-    return [values[cell] for cell in cells], Counter({("redact", entity): n for entity, n in found.items()})
+    if not read.entities and all(map(is_, read.values.values(), read.values)):
+        return cells, {}
+    values = read.values
+    found = count_entities(cells, read.entities)
+    return [None if cell is None else values[cell] for cell in cells], {("redact", e): n for e, n in found.items()}
 
 
-def _operated(
-    how: ColumnPlan, cells: Sequence[str | None], key: bytes
-) -> tuple[Sequence[Any], Counter[tuple[str, str]]]:
+def _operated(how: ColumnPlan, cells: Sequence[str | None], key: bytes) -> tuple[Sequence[Any], _Counts]:
     assert how.mask is not None  # noqa: S101 - told to the type checker; the caller has looked
     operator = operator_for(how.mask, how.type_name, key=key)
     decode = decoder(how.type_name)
     label = (how.mask.operator.name.lower(), label_of(how.mask))
-    count = Counter({label: len(cells) - cells.count(None)})
-    if isinstance(operator, Redact) and operator.placeholder is not None and decode is None:
+    told = len(cells) - cells.count(None)
+    placeholder = operator.placeholder if isinstance(operator, Redact) and decode is None else None
+    if placeholder is not None:
         # One placeholder for every value: nothing to work out cell by cell. Only a stored NULL stays what it is.
-        if how.mask.constant:
-            return [operator.placeholder] * len(cells), Counter({label: len(cells)})
-        return [None if cell is None else operator.placeholder for cell in cells], count
+        if how.mask.constant or told == len(cells):
+            return [placeholder] * len(cells), {label: len(cells)}
+        return [None if cell is None else placeholder for cell in cells], {label: told}
     masked: dict[str | None, Any] = {None: None}
     for text in dict.fromkeys(cells):
         if text is not None:
             value = operator(text)
             masked[text] = value if value is None or decode is None else decode(value)
-    return [masked[cell] for cell in cells], count
+    return [masked[cell] for cell in cells], {label: told}
 
 
-def _names(plan: MaskPlan, finder: Finder | None) -> tuple[str, ...]:
-    names = tuple(column.name for column in plan.columns)
+def _shown(names: tuple[str, ...], finder: Finder | None) -> tuple[str, ...]:
+    """Column names as they may be shown."""
     if finder is None or not names:
         return names
     distinct = list(dict.fromkeys(names))

@@ -37,19 +37,17 @@ class Finder(Protocol):
 
 
 class Scanned(NamedTuple):
-    """Per distinct cell: the value to answer with, and the entities replaced in it (several may be equal)."""
+    """For every distinct cell the value to answer with; for those with findings their entities (some may be equal)."""
 
-    value: Any
-    entities: tuple[str, ...]
+    values: dict[str, Any]
+    entities: dict[str, tuple[str, ...]]
 
 
 WITHHELD = "UNREADABLE"
 """Counted where a cell could not be read as its type says; the cell is null."""
 
 
-def scan_cells(
-    finder: Finder, name: str, type_name: str, distinct: Sequence[str], skip: frozenset[str]
-) -> dict[str, Scanned]:
+def scan_cells(finder: Finder, name: str, type_name: str, distinct: Sequence[str], skip: frozenset[str]) -> Scanned:
     """Read a column's distinct cells and replace what is personal.
 
     Raises:
@@ -62,10 +60,13 @@ def scan_cells(
     if type_name == "bytea":
         return _bytes(finder, name, distinct, skip)
     found = finder.scan(name, distinct, skip)
-    return {
-        text: Scanned(replaced(text, spans), tuple(s.entity for s in spans)) if spans else Scanned(text, ())
-        for text, spans in zip(distinct, found, strict=True)
-    }
+    values = dict(zip(distinct, distinct, strict=True))
+    entities: dict[str, tuple[str, ...]] = {}
+    for text, spans in zip(distinct, found, strict=True):
+        if spans:
+            values[text] = replaced(text, spans)
+            entities[text] = tuple(s.entity for s in spans)
+    return Scanned(values, entities)
 
 
 def document_spans(
@@ -122,21 +123,20 @@ def splice(text: str, spans: Iterable[tuple[Span, bool]]) -> str:
     return "".join(parts)
 
 
-def _documents(finder: Finder, name: str, distinct: Sequence[str], skip: frozenset[str]) -> dict[str, Scanned]:
-    result: dict[str, Scanned] = {}
+def _documents(finder: Finder, name: str, distinct: Sequence[str], skip: frozenset[str]) -> Scanned:
+    result = Scanned({}, {})
     for text, spans in zip(distinct, document_spans(finder, name, distinct, skip), strict=True):
         if spans is None:
-            result[text] = Scanned(None, (WITHHELD,))
+            result.values[text], result.entities[text] = None, (WITHHELD,)
         elif spans:
-            result[text] = Scanned(orjson.Fragment(splice(text, spans)), tuple(s.entity for s, _ in spans))
+            result.values[text] = orjson.Fragment(splice(text, spans))
+            result.entities[text] = tuple(s.entity for s, _ in spans)
         else:
-            result[text] = Scanned(orjson.Fragment(text), ())
+            result.values[text] = orjson.Fragment(text)
     return result
 
 
-def _arrays(
-    finder: Finder, name: str, type_name: str, distinct: Sequence[str], skip: frozenset[str]
-) -> dict[str, Scanned]:
+def _arrays(finder: Finder, name: str, type_name: str, distinct: Sequence[str], skip: frozenset[str]) -> Scanned:
     element = element_of(type_name) or ""
     delimiter = delimiter_of(element)
     parsed: dict[str, list[Nested] | None] = {}
@@ -149,31 +149,32 @@ def _arrays(
             continue
         parsed[text] = array
         elements |= dict.fromkeys(leaves(array))
-    inside = scan_cells(finder, name, element, list(elements), skip) if elements else {}
-    result: dict[str, Scanned] = {}
+    inside = scan_cells(finder, name, element, list(elements), skip) if elements else Scanned({}, {})
+    result = Scanned({}, {})
     for text, nested in parsed.items():
         if nested is None:
-            result[text] = Scanned(None, (WITHHELD,))
+            result.values[text], result.entities[text] = None, (WITHHELD,)
             continue
-        entities = tuple(e for leaf in leaves(nested) for e in inside[leaf].entities)
-        result[text] = Scanned(map_leaves(nested, lambda leaf: inside[leaf].value), entities)
+        result.values[text] = map_leaves(nested, inside.values.__getitem__)
+        if entities := tuple(e for leaf in leaves(nested) for e in inside.entities.get(leaf, ())):
+            result.entities[text] = entities
     return result
 
 
-def _bytes(finder: Finder, name: str, distinct: Sequence[str], skip: frozenset[str]) -> dict[str, Scanned]:
+def _bytes(finder: Finder, name: str, distinct: Sequence[str], skip: frozenset[str]) -> Scanned:
     r"""Bytes print as ``\x…`` (PostgreSQL manual, 8.4.1): read as printed and as the text its bytes spell."""
     spelled = [_spelling(text) for text in distinct]
     as_printed = finder.scan(name, distinct, skip)
     decoded = list(dict.fromkeys(s for s in spelled if s is not None))
     as_text = dict(zip(decoded, finder.scan(name, decoded, skip), strict=True))
-    result: dict[str, Scanned] = {}
+    result = Scanned({}, {})
     for text, spelling, spans in zip(distinct, spelled, as_printed, strict=True):
         if spelling is None:
-            result[text] = Scanned(None, (WITHHELD,))
+            result.values[text], result.entities[text] = None, (WITHHELD,)
         elif hits := as_text[spelling] or spans:
-            result[text] = Scanned(f"[{hits[0].entity}]", (hits[0].entity,))
+            result.values[text], result.entities[text] = f"[{hits[0].entity}]", (hits[0].entity,)
         else:
-            result[text] = Scanned(text, ())
+            result.values[text] = text
     return result
 
 
@@ -192,9 +193,10 @@ def _spelling(text: str) -> str | None:
     return raw.decode("latin-1")
 
 
-def count_entities(cells: Iterable[Scanned]) -> Counter[str]:
-    """How many cells hold each entity; a cell counts once per entity."""
-    counts: Counter[str] = Counter()
-    for cell in cells:
-        counts.update(set(cell.entities))
+def count_entities(cells: Iterable[str | None], entities: dict[str, tuple[str, ...]]) -> dict[str, int]:
+    """How many of a column's cells hold each entity; a cell counts once per entity."""
+    counts: dict[str, int] = {}
+    for found, times in Counter(entities[cell] for cell in cells if cell in entities).items():
+        for entity in set(found):
+            counts[entity] = counts.get(entity, 0) + times
     return counts

@@ -20,18 +20,21 @@ from __future__ import annotations
 import logging
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import presidio_analyzer.predefined_recognizers as shipped
-import re2
 import regex
 from presidio_analyzer import PatternRecognizer
 
 from hoop_mcp.masking import own, phone, views
+from hoop_mcp.masking.gates import DetectionFailedError, Gates
 from hoop_mcp.masking.recognizers import (
     CARD,
+    EDGES,
     EMAIL,
+    GATE_SETS,
     IBAN,
     NIR,
     OWN_GATES,
@@ -45,21 +48,17 @@ from hoop_mcp.masking.recognizers import (
 from hoop_mcp.masking.spans import Span, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 JOINT = "\n\0\n"
 PATTERN_TIMEOUT_S = 1.0
 VOTE_SHARE, VOTE_LEAST, VOTE_SAMPLE, VOTE_LONGEST = 0.9, 12, 128, 40
 PHONE_SHARE = 0.8
 _NEVER = r"[^\x00-\x{10ffff}]"
-MAX_NAMES = 4096
 CUE_REACH = 60  # code points before a match in which a cue word counts: about Presidio's five words
 
+More = TypeVar("More")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-class DetectionFailedError(Exception):
-    """Detection could not finish. Carries the rule's name, never a value."""
 
 
 class _Compiled(NamedTuple):
@@ -85,19 +84,29 @@ class Detector:
         self._timeout_s = timeout_s
         self._rules = tuple(_compile(rule) for rule in RULES)
         self._phone_cues = _cue_pattern(PHONE_CUES)
-        # Asked of every cell, in this order: our scanners, the rules that can stand without a cue, any cue at all,
-        # and the two views.
-        self._standing = tuple(n for n, rule in enumerate(RULES) if rule.evidence is not Evidence.CUE)
-        gates = [gate for _, gate in OWN_GATES] + [RULES[n].gate for n in self._standing]
-        self._any_cue, self._swap, self._decode, self._all = range(len(gates), len(gates) + 4)
+        # Gates, by number: every rule's, our scanners', any cue at all, and the two views.
+        own = range(len(RULES), len(RULES) + len(OWN_GATES))
+        self._any_cue, self._swap, self._decode = range(own.stop, own.stop + 3)
         every_cue = "|".join(sorted({_cue_regex(phrase) for compiled in self._rules for phrase in compiled.phrases}))
         alone = "[^0-9A-Za-z]"
-        gates += [rf"(?:\A|{alone})(?:{every_cue})(?:{alone}|\z)", views.SWAP_GATE, views.DECODE_GATE]
-        self._gates = _Gates(gates)
-        # Asked of cells with a cue, or of a column whose name is one: every rule, then which rule's cue it is.
-        self._rule_gates = _Gates([rule.gate for rule in RULES])
-        self._cue_gates = _Gates(["|".join(map(_cue_regex, sorted(c.phrases))) or _NEVER for c in self._rules])
-        self._names: dict[str, frozenset[int]] = {}
+        self._gates = Gates(
+            [
+                *(rule.gate for rule in RULES),
+                *(gate for _, gate in OWN_GATES),
+                rf"(?:\A|{alone})(?:{every_cue})(?:{alone}|\z)",
+                views.SWAP_GATE,
+                views.DECODE_GATE,
+            ],
+            _gate_sets(),
+        )
+        self._standing = tuple(n for n, rule in enumerate(RULES) if rule.evidence is not Evidence.CUE)
+        self._voting = frozenset(n for n, rule in enumerate(RULES) if rule.votes)
+        self._own = frozenset(own)
+        # A text that opens none of these holds no finding, unless the column's name or its vote says otherwise.
+        self._telling = frozenset({*self._standing, *own, self._any_cue, self._decode})
+        # Asked of cells with a cue: which rule's cue it is. Of phone numbers: whether there is any cue at all.
+        self._cue_gates = Gates(["|".join(map(_cue_regex, sorted(c.phrases))) or _NEVER for c in self._rules])
+        self._phone_gate = Gates(["|".join(sorted({phrase.split()[0] for phrase in PHONE_CUES}))])
         phone.warm_up()
         views.warm_up()
 
@@ -115,15 +124,18 @@ class Detector:
         Raises:
             DetectionFailedError: a pattern ran out of time, or the engine could not read; nothing may be shown.
         """
-        texts = list(values)
-        found, behind = self._read(name, texts, skip)
+        found, behind = self._read(name, values, skip)
         if behind:
             views_of = [(i, view) for i in behind if (view := views.decoded(values[i])) is not None]
             seen, _ = self._read(name, [view for _, view in views_of], skip)
-            for (i, _), spans in zip(views_of, seen, strict=True):
+            for place, spans in seen.items():
+                i = views_of[place][0]
                 if spans:
                     found[i] = [Span(0, len(values[i]), spans[0].entity, "decoded view")]
-        return [_settled(spans, skip) if spans else () for spans in found]
+        settled: list[tuple[Span, ...]] = [()] * len(values)
+        for i, spans in found.items():
+            settled[i] = _settled(spans, skip)
+        return settled
 
     def flagged(self, name: str, values: Iterable[str]) -> list[bool]:
         """Whether any gate opens for a text: False means that nothing inside it can be a finding.
@@ -134,117 +146,127 @@ class Detector:
         if self._named(words) or self._phone_cues.search(words):
             return [True for _ in values]
         # Keys become cues word by word, as names do: passportNo is a cue as much as passport_no.
-        return [len(self._gates.open(_CAMEL.sub("_", value))) > 1 for value in values]
+        texts = [_CAMEL.sub("_", value) for value in values]
+        flags = [False] * len(texts)
+        for which, _ in self._gates.sift(texts, worth=self._telling | {self._swap}):
+            for i in which:
+                flags[i] = True
+        return flags
 
-    def _read(self, name: str, texts: list[str], skip: frozenset[str]) -> tuple[list[list[Span]], list[int]]:
-        """Findings per text, and the texts worth reading decoded. ``texts`` is changed in place, length for length."""
-        found: list[list[Span]] = [[] for _ in texts]
-        passed: list[list[int]] = [[] for _ in range(self._all + 1)]
-        open_gates, only_all = self._gates.open, 1
-        for i, text in enumerate(texts):
-            hits = open_gates(text)
-            if len(hits) == only_all:
-                continue
-            if self._swap in hits:
-                texts[i] = views.in_place(text)
-                hits = [*open_gates(texts[i]), self._decode] if self._decode in hits else open_gates(texts[i])
-            for gate in hits:
-                passed[gate].append(i)
-        for place, (entity, _) in enumerate(OWN_GATES):
-            if passed[place]:
-                cells = _Cells(texts, passed[place])
-                detector = entity.lower()
-                for i, start, end, _ in cells.located(self._own(entity, cells.joined, name, skip)):
-                    found[i].append(Span(start, end, entity, detector))
-                if entity == PHONE:
-                    _all_phones(texts, passed[place], found)
-        for place, n in enumerate(self._standing, start=len(OWN_GATES)):
-            if passed[place]:
-                self._without_cue(self._rules[n], texts, passed[place], found)
+    def _read(
+        self, name: str, values: Sequence[str], skip: frozenset[str]
+    ) -> tuple[dict[int, list[Span]], Sequence[int]]:
+        """Findings of the texts that have any, and the texts worth reading decoded."""
+        texts = [text if text.isascii() else views.in_place(text) for text in values]
         words = _words(name) if self._use_names else ""
-        self._with_cue(words, texts, passed[self._any_cue], found)
-        self._by_vote(texts, found)
-        return found, list(dict.fromkeys(passed[self._decode]))
+        named = self._named(words)
+        carried = self._carried(texts) if len(texts) >= VOTE_LEAST else ()
+        # Of a scanner of ours it need not be known which cells of a block opened its gate: to look closely at 32 short
+        # cells is as quick as to ask 32 times, and what is found is the same.
+        cells_of: dict[int, list[int]] = {}
+        for which, opened in self._gates.sift(texts, worth=self._telling.union(named, carried), loose=self._own):
+            for gate in opened:
+                cells_of.setdefault(gate, []).extend(which)
+        found: dict[int, list[Span]] = defaultdict(list)
+        for gate, (entity, _) in enumerate(OWN_GATES, start=len(RULES)):
+            if gate in cells_of and entity == PHONE:
+                self._phones(gate, texts, cells_of[gate], found, words=words, final=entity in skip)
+            elif gate in cells_of:
+                detector = entity.lower()
+                cells = _Cells(texts, cells_of[gate])
+                for i, start, end, _ in cells.located((*place, None) for place in _SCANNERS[entity](cells.joined)):
+                    found[i].append(Span(start, end, entity, detector))
+        for n in self._standing:
+            if n in cells_of:
+                self._without_cue(self._rules[n], texts, cells_of[n], found)
+        self._with_cue(named, texts, cells_of, found)
+        for n in carried:
+            detector = f"{RULES[n].recognizer} by column"
+            for i in cells_of[n]:
+                found[i].append(Span(0, len(texts[i]), RULES[n].entity, detector))
+        return found, cells_of.get(self._decode, ())
 
-    def _own(self, entity: str, text: str, name: str, skip: frozenset[str]) -> Iterator[tuple[int, int, float]]:
-        places: Iterable[tuple[int, int]]
-        if entity == PHONE:
-            search = self._phone_cues.search
-            always = PHONE in skip or (self._use_names and search(_words(name)) is not None)
-            # Where no cue's first word occurs in all of the text, none stands before any number: most columns are spared
-            # a search at every one. Beyond ASCII letters fold in more ways than one, and nothing is spared.
-            lowered = text.lower()
-            never = not always and text.isascii() and not any(cue in lowered for cue in _PHONE_CUE_STARTS)
-            places = phone.find_phones(
-                text, lambda at: always or (not never and search(text, max(0, at - 30), at) is not None)
-            )
-        else:
-            places = {EMAIL: own.emails, IBAN: own.ibans, CARD: own.cards, NIR: own.nirs}[entity](text)
-        return ((start, end, 1.0) for start, end in places)
+    def _opening(self, gate: int, texts: Sequence[str], which: Iterable[int]) -> list[int]:
+        """Those of some cells that open a gate."""
+        only = frozenset({gate})
+        return [i for i in which if gate in self._gates.open(texts[i], only)]
+
+    def _phones(
+        self, gate: int, texts: list[str], which: list[int], found: dict[int, list[Span]], *, words: str, final: bool
+    ) -> None:
+        """Telephone numbers; and where four cells in five are one and nothing else, the odd ones out are as well."""
+        search = self._phone_cues.search
+        always = final or search(words) is not None
+        cells = _Cells(texts, which)
+        text = cells.joined
+        cue_before: Callable[[int], bool] = lambda _: always  # noqa: E731 - one of two, and both are used once
+        # Where no cue's first word occurs in all of the text, none stands before any number: most columns are spared a
+        # search at every one. Beyond ASCII letters fold in more ways than one, and nothing is spared.
+        if not always and (not text.isascii() or self._phone_gate.open(text)):
+            # A cue may end the cell before. Which one that is must not depend on how the gate was asked.
+            which = self._opening(gate, texts, which)
+            cells = _Cells(texts, which)
+            text = cells.joined
+            cue_before = lambda at: search(text, max(0, at - 30), at) is not None  # noqa: E731 - as above
+        whole: set[int] = set()
+        for i, start, end, _ in cells.located((*place, None) for place in phone.find_phones(text, cue_before)):
+            found[i].append(Span(start, end, PHONE, "phone_number"))
+            if end - start >= len(texts[i].strip()):
+                whole.add(i)
+        if len(texts) >= VOTE_LEAST and len(whole) >= PHONE_SHARE * len(texts):
+            for i in self._opening(gate, texts, [i for i in which if i not in found]):
+                found[i].append(Span(0, len(texts[i]), PHONE, "phone_number by column"))
 
     def _named(self, words: str) -> frozenset[int]:
-        """The rules that have a cue in a column's name. Remembered: names come back with every call."""
-        known = self._names.get(words)
-        if known is None:
-            if len(self._names) > MAX_NAMES:
-                self._names.clear()
-            known = frozenset(n for n, compiled in enumerate(self._rules) if _has_phrase(words, compiled.phrases))
-            self._names[words] = known
-        return known
+        """The rules that have a cue in a column's name. Names are not remembered: keys of documents are among them."""
+        if not words:
+            return frozenset()
+        return frozenset(n for n in self._cue_gates.open(words) if _has_phrase(words, self._rules[n].phrases))
 
-    def _with_cue(self, words: str, texts: list[str], cued: list[int], found: list[list[Span]]) -> None:
+    def _with_cue(
+        self, named: frozenset[int], texts: list[str], cells_of: dict[int, list[int]], found: dict[int, list[Span]]
+    ) -> None:
         """Rules believed because of a cue: in the column's name for all its cells, else in the words before."""
-        named = self._named(words)
-        cells: dict[int, list[int]] = {}
-        in_text = set(cued)
-        for i in range(len(texts)) if named else cued:
-            rules = [n for n in self._rule_gates.open(texts[i]) if n < len(RULES)]
-            if rules and i in in_text:
-                cues = named.union(self._cue_gates.open(texts[i]))
-                rules = [n for n in rules if n in cues]
-            for n in rules:
-                if n in named or i in in_text:
-                    cells.setdefault(n, []).append(i)
-        for n, which in cells.items():
+        cued: dict[int, list[int]] = {}
+        for i in cells_of.get(self._any_cue, ()):
+            for n in self._cue_gates.open(texts[i]):
+                cued.setdefault(n, []).append(i)
+        for n in sorted(named.union(cued)):
             compiled = self._rules[n]
+            which = cells_of.get(n, []) if n in named else self._opening(n, texts, cued[n])
+            if not which:
+                continue
             for i, start, end, _ in self._matches(compiled, texts, which, cue=True):
                 reach = texts[i], max(0, start - CUE_REACH), start
                 if n in named or (compiled.cues is not None and compiled.cues.search(*reach)):
                     found[i].append(Span(start, end, compiled.rule.entity, compiled.rule.recognizer))
 
-    def _by_vote(self, texts: list[str], found: list[list[Span]]) -> None:
+    def _carried(self, texts: list[str]) -> list[int]:
         """Rules whose checksum holds for so many whole cells that it is no chance (a tenth to the twelfth power)."""
-        if len(texts) < VOTE_LEAST:
-            return
         sample = texts[:VOTE_SAMPLE]
-        opened: dict[int, list[int]] = {}
-        for i, text in enumerate(sample):
-            if len(text) <= VOTE_LONGEST:
-                for n in self._rule_gates.open(text):
-                    opened.setdefault(n, []).append(i)
-        for n, which in opened.items():
-            if n == len(RULES) or not RULES[n].votes or len(which) < VOTE_SHARE * len(sample):
-                continue
-            compiled = self._rules[n]
-            # So many may fail and the vote still carry; where one more than that fails at the start, it cannot.
-            spare = int(len(which) - VOTE_SHARE * len(sample)) + 1
-            if not self._whole(compiled, sample, which[:spare]):
-                continue
-            if len(self._whole(compiled, sample, which)) >= VOTE_SHARE * len(sample):
-                for i, text in enumerate(texts):
-                    if n in self._rule_gates.open(text):
-                        span = Span(0, len(text), compiled.rule.entity, f"{compiled.rule.recognizer} by column")
-                        found[i].append(span)
+        least = VOTE_SHARE * len(sample)
+        # So many may fail and the vote still carry; where one more than that fails at the start, it cannot.
+        first = [i for i in range(int(len(sample) - least) + 1) if len(sample[i]) <= VOTE_LONGEST]
+        if not first:
+            return []
+        opened = self._voting.intersection(self._gates.open("\n".join(sample[i] for i in first), self._voting))
+        likely = [n for n in sorted(opened) if self._whole(self._rules[n], sample, first)]
+        short = [i for i, text in enumerate(sample) if len(text) <= VOTE_LONGEST] if likely else []
+        return [n for n in likely if len(self._whole(self._rules[n], sample, short)) >= least]
 
     def _whole(self, compiled: _Compiled, texts: list[str], which: list[int]) -> set[int]:
         """The cells that are, whole, a match whose checksum holds."""
+        cells = _Cells(texts, which)
         return {
             i
-            for i, start, end, score in self._matches(compiled, texts, which, cue=True)
-            if score == 1.0 and end - start == len(texts[i].strip())
+            for pattern, score, _ in compiled.patterns
+            for i, start, end, match in cells.located(self._shaped(compiled, pattern, cells.joined))
+            if end - start == len(texts[i].strip()) and _judge(compiled.recognizer, match, score) == 1.0
         }
 
-    def _without_cue(self, compiled: _Compiled, texts: list[str], passed: list[int], found: list[list[Span]]) -> None:
+    def _without_cue(
+        self, compiled: _Compiled, texts: list[str], passed: list[int], found: dict[int, list[Span]]
+    ) -> None:
         rule = compiled.rule
         apart = rule.evidence is Evidence.APART
         for i, start, end, score in self._matches(compiled, texts, passed, cue=False):
@@ -260,20 +282,25 @@ class Detector:
                 yield from cells.located(self._judged(compiled, pattern, score, cells.joined))
 
     def _judged(self, compiled: _Compiled, pattern: Any, score: float, text: str) -> Iterator[tuple[int, int, float]]:
+        for start, end, match in self._shaped(compiled, pattern, text):
+            judged = _judge(compiled.recognizer, match, score)
+            if judged > 0:
+                yield start, end, judged
+
+    def _shaped(self, compiled: _Compiled, pattern: Any, text: str) -> Iterator[tuple[int, int, str]]:
+        """Matches by their shape alone."""
         bounded = compiled.rule.bounded
         try:
             for match in pattern.finditer(text, timeout=self._timeout_s):
                 start, end = match.span()
                 if start == end or (bounded and (text[start - 1 : start].isalnum() or text[end : end + 1].isalnum())):
                     continue
-                judged = _judge(compiled.recognizer, match[0], score)
-                if judged > 0:
-                    yield start, end, judged
+                yield start, end, match[0]
         except TimeoutError:
             raise DetectionFailedError(compiled.rule.recognizer) from None
 
 
-_PHONE_CUE_STARTS = tuple({phrase.split()[0] for phrase in PHONE_CUES})
+_SCANNERS = {EMAIL: own.emails, IBAN: own.ibans, CARD: own.cards, NIR: own.nirs}
 
 
 class _Cells:
@@ -286,53 +313,15 @@ class _Cells:
         self._lengths = list(map(len, chosen))
         self._starts = list(accumulate([n + len(JOINT) for n in self._lengths], initial=0))
 
-    def located(self, places: Iterable[tuple[int, int, float]]) -> Iterator[tuple[int, int, int, float]]:
-        """(cell, start and end in the cell, score)."""
+    def located(self, places: Iterable[tuple[int, int, More]]) -> Iterator[tuple[int, int, int, More]]:
+        """(cell, start and end in the cell, what came with the place)."""
         starts, lengths, which = self._starts, self._lengths, self._which
-        for start, end, score in places:
+        for start, end, more in places:
             n = bisect_right(starts, start) - 1
             base = starts[n]
             finish = min(end - base, lengths[n])
             if finish > start - base:
-                yield which[n], start - base, finish, score
-
-
-class _Gates:
-    """Many RE2 patterns asked at once. An answer always ends with one gate more, which matches everything."""
-
-    def __init__(self, patterns: list[str]) -> None:
-        options = re2.Options()
-        options.case_sensitive = False
-        options.max_mem = 256 << 20
-        options.log_errors = False
-        gates = re2.Set.SearchSet(options)
-        for pattern in [*patterns, ""]:
-            gates.Add(pattern)
-        gates.Compile()
-        self._match = gates.Match
-
-    def open(self, text: str) -> list[int]:
-        """The gates that a text passes.
-
-        Raises:
-            DetectionFailedError: not even the last gate opened, which is how RE2 shows that it gave up (out of memory);
-                taken at its word, that would look like a clean text.
-        """
-        hits: list[int] | None = self._match(text.encode("utf-8", "replace"))
-        if not hits:
-            raise DetectionFailedError("gates")
-        return hits
-
-
-def _all_phones(texts: list[str], passed: list[int], found: list[list[Span]]) -> None:
-    """Where four cells in five are a phone number and nothing else, the odd ones out are phone numbers too."""
-    if len(texts) < VOTE_LEAST or len(passed) < PHONE_SHARE * len(texts):
-        return
-    whole = sum(any(s.entity == PHONE and s.end - s.start >= len(texts[i].strip()) for s in found[i]) for i in passed)
-    if whole >= PHONE_SHARE * len(texts):
-        for i in passed:
-            if not found[i]:
-                found[i].append(Span(0, len(texts[i]), PHONE, "phone_number by column"))
+                yield which[n], start - base, finish, more
 
 
 def _judge(recognizer: PatternRecognizer, text: str, score: float) -> float:
@@ -364,6 +353,17 @@ def _settled(spans: list[Span], skip: frozenset[str]) -> tuple[Span, ...]:
             )
         ]
     return merged(spans, RANK)
+
+
+def _gate_sets() -> list[list[int]]:
+    """Which gates are read for together: those that begin at a word's edge, those of each set, and all others."""
+    gates = [(rule.entity, rule.gate) for rule in RULES] + list(OWN_GATES)
+    sets: list[list[int]] = [[] for _ in range(len(GATE_SETS) + 2)]
+    for n, (entity, gate) in enumerate(gates):
+        place = next((k for k, entities in enumerate(GATE_SETS) if entity in entities), len(GATE_SETS))
+        sets[-1 if gate.startswith(EDGES) else place].append(n)
+    sets[len(GATE_SETS)] += range(len(gates), len(gates) + 3)
+    return sets
 
 
 def _compile(rule: Rule) -> _Compiled:

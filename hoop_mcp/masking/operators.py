@@ -16,6 +16,7 @@ import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, assert_never
 from uuid import UUID
 
@@ -47,7 +48,12 @@ class Mask(Protocol):
 
 def label_of(mask: ColumnMask) -> str:
     """The word a placeholder shows: the entity, else the category. It depends on the column, never on the value."""
-    return _NOT_WORD.sub("_", (mask.entity or mask.category).upper()).strip("_") or "PERSONAL"
+    return _label(mask.entity or mask.category)
+
+
+@lru_cache(maxsize=256)
+def _label(word: str) -> str:
+    return _NOT_WORD.sub("_", word.upper()).strip("_") or "PERSONAL"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ class Rule(NamedTuple):
 
 
 _START, _END = r"(?:\A|[^0-9A-Za-z])", r"(?:[^0-9A-Za-z]|\z)"
+EDGES = (r"\b", _START, r"(?:\A|\D)")
+"""How a gate begins that can match at a word's edge only."""
+
 _A, _P, _C = Evidence.ALONE, Evidence.APART, Evidence.CUE
 
 RULES: tuple[Rule, ...] = (
@@ -152,6 +155,26 @@ OWN_GATES: tuple[tuple[str, str], ...] = (
     (PHONE, _START + r"[+(]?\d(?:[ ()./+-]*\d){6}"),
 )
 """Entities with a scanner of ours, and their gates: as for rules, every find contains a match of its gate."""
+
+GATE_SETS: tuple[tuple[str, ...], ...] = (
+    (IBAN, "IT_FISCAL_CODE", "UK_DRIVING_LICENCE"),
+    (NIR, "CRYPTO"),
+    tuple(
+        """DE_ID_CARD DE_PASSPORT DE_HEALTH_INSURANCE MEDICAL_LICENSE DE_FUEHRERSCHEIN ES_PASSPORT IT_DRIVER_LICENSE
+        IT_IDENTITY_CARD IT_PASSPORT UK_PASSPORT IN_VOTER IN_PASSPORT""".split()  # noqa: SIM905 - a list of words reads best as words
+    ),
+    tuple(
+        "DE_TAX_NUMBER UK_POSTCODE US_PASSPORT US_DRIVER_LICENSE US_BANK_NUMBER AU_TFN NG_NIN US_NPI".split()  # noqa: SIM905 - as above
+    ),
+    ("ABA_ROUTING_NUMBER",),
+    ("AU_MEDICARE",),
+    ("TH_TNIN",),
+)
+"""Gates that may match from anywhere in a word and count far from there: which of them RE2 reads a text for together.
+
+Found by measuring: each set costs one to four microseconds a cell on texts never seen before (identifiers, hexadecimal,
+letters to support); all gates in one set cost 50 to 170. Gates that begin at a word's edge get on with each other.
+"""
 
 PHONE_CUES = frozenset(
     """phone telephone cell cellphone mobile mob tel telefon telefono telefone téléphone telephon handy mobil call fax

@@ -20,6 +20,7 @@ _INVISIBLE = re.compile(
 )
 _ENCODED = re.compile(r"\\u[0-9a-fA-F]{4}|%[2-7][0-9a-fA-F]|&#x?[0-9a-fA-F]{2,6};|&(?:commat|period|nbsp);")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SWAPPED = re.compile("[\u00a0\u0600-\U0010ffff]")
 SWAP_GATE = r"(?-i:[\x{a0}\x{600}-\x{10ffff}])"
 """RE2: every character that :func:`in_place` swaps lies in it (case kept: the Kelvin sign would fold to k)."""
 
@@ -55,7 +56,7 @@ def warm_up() -> None:
 
 def in_place(text: str) -> str:
     """The text with look-alike characters swapped one for one; the same length as before."""
-    return text if text.isascii() else text.translate(_swaps())
+    return text.translate(_swaps()) if _SWAPPED.search(text) else text
 
 
 def decoded(text: str) -> str | None:

@@ -1,7 +1,8 @@
 """What crosses the pipe between the server and its mask worker, as bytes. Both ends use these functions only.
 
-A frame is four bytes of length (big endian) and that many bytes. A request is one JSON object. A reply is a frame
-whose first four bytes are the length of a JSON head; the masked rows follow as they will be sent, unparsed.
+A frame is four bytes of length (big endian) and that many bytes. Requests and replies begin with the length of a JSON
+head, likewise in four bytes. A request's head is the plan, and the columns follow as JSON: a worker that knows the plan
+by its bytes need not read it again. After a reply's head come the masked rows as they will be sent, unparsed.
 """
 
 from __future__ import annotations
@@ -56,13 +57,18 @@ def request(plan: MaskPlan, columns: Sequence[Sequence[str | None]]) -> bytes:
         }
         for column in plan.columns
     ]
-    return orjson.dumps({"plan": how, "columns": columns})
+    return _headed(how, orjson.dumps(columns))
 
 
-def read_request(payload: bytes) -> tuple[MaskPlan, list[list[str | None]]]:
-    """The plan and the columns of a request."""
-    asked: dict[str, Any] = orjson.loads(payload)
-    return MaskPlan(tuple(_column_plan(how) for how in asked["plan"])), asked["columns"]
+def read_request(payload: bytes) -> tuple[bytes, list[list[str | None]]]:
+    """The plan of a request, as :func:`read_plan` takes it, and its columns."""
+    start = LENGTH + int.from_bytes(payload[:LENGTH], "big")
+    return payload[LENGTH:start], orjson.loads(memoryview(payload)[start:])
+
+
+def read_plan(told: bytes) -> MaskPlan:
+    """The plan of a request."""
+    return MaskPlan(tuple(_column_plan(how) for how in orjson.loads(told)))
 
 
 def reply(masked: Masked) -> bytes:
@@ -78,7 +84,7 @@ def refusal(raised: BaseException) -> bytes:
     return _headed({"error": type(raised).__name__}, b"")
 
 
-def read_reply(payload: bytes) -> Masked:
+def read_reply(payload: bytes | memoryview) -> Masked:
     """The masked answer.
 
     Raises:
@@ -89,12 +95,12 @@ def read_reply(payload: bytes) -> Masked:
     if "error" in head:
         raise WorkerSaidNoError(head["error"])
     counts = tuple(MaskCount(*count) for count in head["counts"])
-    return Masked(payload[LENGTH + size :], tuple(head["names"]), counts, tuple(head["failed"]))
+    return Masked(bytes(payload[LENGTH + size :]), tuple(head["names"]), counts, tuple(head["failed"]))
 
 
-def _headed(head: dict[str, object], body: bytes) -> bytes:
+def _headed(head: object, body: bytes) -> bytes:
     written = orjson.dumps(head)
-    return len(written).to_bytes(LENGTH, "big") + written + body
+    return b"".join((len(written).to_bytes(LENGTH, "big"), written, body))
 
 
 def _column_plan(how: dict[str, Any]) -> ColumnPlan:

@@ -97,7 +97,10 @@ async def prepare(folder: Path, size: ShopSize = FULL, say: Callable[[str], None
 
 def _lay_out(folder: Path) -> Path:
     """The settings and policies, where they are not there yet."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DemoFailedError(f"{folder} cannot be made ({error.strerror}): name another folder with --dir") from None
     settings = folder / "hoop.yaml"
     if settings.exists():
         return settings

@@ -28,10 +28,16 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The decision, with the facts it was made from; ``facts`` is None where the statement never reached policy."""
+    """The decision, with the facts it was made from; ``facts`` is None where the statement never reached policy.
+
+    ``plan`` is whether the statement is explained: its columns are judged, and the answer's one column is the plan.
+    ``parameters`` is how many the statement takes and nobody gave: the verdict does not depend on them, running it does.
+    """
 
     decision: Decision
     facts: Facts | None = None
+    plan: bool = False
+    parameters: int = 0
 
     @classmethod
     def refused(cls, refusal: Refused) -> Assessment:
@@ -46,13 +52,15 @@ class Assessment:
         """The output columns (0-based) whose values are not shown as they are, by lineage."""
         return tuple(
             index
-            for index, mask in enumerate(self.decision.masks)
+            for index, mask in enumerate(() if self.plan else self.decision.masks)
             if mask is not None and mask.operator is not Operator.KEEP
         )
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the output columns."""
+        if self.plan:
+            return ("QUERY PLAN",)
         return () if self.facts is None else tuple(column.name for column in self.facts.columns)
 
     def as_json(self, ident: JsonValue = None) -> dict[str, JsonValue]:

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 _CATEGORY_FACTS = ("shows_any", "shows_only", "probes_any", "probes_only", "touches_any", "lookups")
 
 
-def faults_together(files: Sequence[PolicyFile], catalogues: Mapping[str, Catalogue]) -> tuple[Fault, ...]:
+def faults_together(
+    files: Sequence[PolicyFile], catalogues: Mapping[str, Catalogue], databases: frozenset[str] | None = None
+) -> tuple[Fault, ...]:
     """Faults that no file has alone.
 
     Args:
         files: every policy that was readable.
         catalogues: by the name of the database they describe; what no catalogue describes is not checked.
+        databases: those of the settings, where settings are known.
     """
     found: list[Fault] = [*_given_twice(files)]
     for file in files:
         found.extend(_against_catalogues(file, catalogues))
+        found.extend(_against_settings(file, databases))
     return tuple(sorted(found))
 
 
@@ -43,6 +47,14 @@ def _given_twice(files: Sequence[PolicyFile]) -> Iterator[Fault]:
                 yield file.locator.fault(("rules", index, "id"), what)
         for rule in file.document.rules:
             rules.setdefault(rule.id, file.locator.file)
+
+
+def _against_settings(file: PolicyFile, databases: frozenset[str] | None) -> Iterator[Fault]:
+    """A misspelt database is a fault wherever it stands: a deny that speaks about nothing denies nothing."""
+    for index, name in enumerate(file.document.applies_to.databases):
+        if databases is not None and name not in databases:
+            what = f"the settings have no database '{name}'" + suggest(name, databases)
+            yield file.locator.fault(("applies_to", "databases", index), what)
 
 
 def _against_catalogues(file: PolicyFile, catalogues: Mapping[str, Catalogue]) -> Iterator[Fault]:

@@ -7,8 +7,11 @@ The order of the questions is the order of strictness:
 3. Nothing that opens the way denies: no rule means no.
 4. A probed category that no opening rule speaks for denies.
 5. A reason or ticket that a matching rule requires and the call lacks denies, until the call brings it.
-6. A matching hold holds.
-7. Otherwise the call is allowed.
+6. A count that asks about one person denies; so does a minimum group size, where the statement does not say of how many
+   people its rows are made.
+7. A matching hold holds; so do row locks (FOR UPDATE, FOR SHARE) by themselves, since PostgreSQL asks the right to
+   write for them and they stop others, whatever a rule for reading says.
+8. Otherwise the call is allowed.
 
 What a refusal says names roles, categories, and the tables and columns the statement itself names. Tables behind views
 are not named: the agent may not know them.
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from hoop_mcp.policy.facts import Facts, Use
     from hoop_mcp.policy.matching import Hearing
     from hoop_mcp.policy.rules import PolicySet, Rule
+    from hoop_mcp.terms import Groups
 
 MAX_REASON_SEARCHED = 500
 """Characters of a call's reason in which a ticket is looked for: the pattern is the owner's, the text the agent's."""
@@ -57,6 +61,7 @@ def judge(hearings: Sequence[Hearing], facts: Facts) -> Decision:
         code=real.code,
         instead=real.instead,
         reviewers=real.reviewers,
+        budgets=real.budgets,
         shadow=shadow,
     )
 
@@ -79,15 +84,22 @@ def _judge(hearings: Sequence[Hearing], facts: Facts) -> Decision:
     lacking = [hearing for hearing in matching if not _brought(hearing.rule, facts)]
     if lacking:
         return _lacking(lacking)
+    if facts.groups is not None and (small := _small_groups(matching, facts.groups)) is not None:
+        return small
     holds = [hearing for hearing in matching if hearing.rule.then is Effect.HOLD]
     deciding = holds or matching
+    because = tuple(hearing.rule.because for hearing in deciding)
     code, instead = _held(holds, facts) if holds else (None, "")
+    if facts.locks and not holds:
+        # No rule names who may approve a lock, so nobody can yet: the stricter reading until one can.
+        because, code, instead = (_LOCKING,), "HOOP218", CODES["HOOP218"].instead
     return Decision(
-        effect=Effect.HOLD if holds else Effect.ALLOW,
+        effect=Effect.HOLD if holds or facts.locks else Effect.ALLOW,
         rules=_ids(deciding),
-        because=tuple(hearing.rule.because for hearing in deciding),
+        because=because,
         masks=column_masks(matching, facts),
         limits=_limits(matching),
+        budgets=tuple(hearing.rule.budget for hearing in matching if hearing.rule.budget is not None),
         code=code,
         instead=instead,
         reviewers=tuple(sorted(frozenset[str]().union(*(hearing.rule.reviewers for hearing in holds)))),
@@ -103,7 +115,7 @@ def _ids(hearings: Iterable[Hearing]) -> tuple[str, ...]:
 
 
 def _limits(matching: Sequence[Hearing]) -> Limits:
-    """The smallest of each among the rules that matched."""
+    """The strictest of each among the rules that matched: the smallest, but the largest minimum group."""
     limits = [hearing.rule.limits for hearing in matching]
 
     def smallest(values: Iterable[int | None]) -> int | None:
@@ -117,6 +129,22 @@ def _limits(matching: Sequence[Hearing]) -> Limits:
     )
 
 
+def _small_groups(matching: Sequence[Hearing], groups: Groups) -> Decision | None:
+    """A no where the people of a row are too few already by what the statement says, or cannot be counted."""
+    if groups.single:
+        return _deny(
+            "HOOP313",
+            "It counts what a key narrows to one row, so that the count answers a question about one person.",
+            instead="Select the columns of that row instead of counting it.",
+        )
+    asking = [hearing for hearing in matching if hearing.rule.limits.min_group is not None]
+    if not asking or groups.counted:
+        return None
+    least = _limits(asking).min_group
+    told = f"Groups of fewer than {least} people are not shown, and {groups.uncounted}."
+    return _deny("HOOP313", told, rules=_ids(asking), instead=groups.instead)
+
+
 def _brought(rule: Rule, facts: Facts) -> bool:
     """Whether the call brings the reason and the ticket the rule requires."""
     reason = (facts.reason or "").strip()
@@ -127,6 +155,8 @@ def _brought(rule: Rule, facts: Facts) -> bool:
 
 
 # What is said.
+
+_LOCKING = "The statement locks rows, which changes what others may do; a person would have to decide."
 
 
 def _restricted(facts: Facts) -> str:
@@ -199,6 +229,7 @@ def _leave_out(denies: Sequence[Hearing], facts: Facts) -> str | None:
         when = hearing.rule.when
         listed |= (when.touches_any or frozenset()) | (when.shows_any or frozenset()) | (when.probes_any or frozenset())
         tables |= (when.any_tables or frozenset()) & facts.relations
+        tables |= (when.functions_any or frozenset()) & facts.functions
     uses = [use for use in (*facts.shows, *facts.probes, *facts.lookups) if use.category in listed]
     named = [_spoken(uses, listed, facts)] if uses else []
     named += sorted(tables)
@@ -221,6 +252,8 @@ def _held(holds: Sequence[Hearing], facts: Facts) -> tuple[str, str]:
     """The code of a hold: probing has its own, since the agent can often ask for the same by a key."""
     who = " or ".join(sorted(frozenset[str]().union(*(hearing.rule.reviewers for hearing in holds)))) or "a reviewer"
     served = f"{who} would have to decide, and approvals are not served here yet."
+    if facts.probed:
+        served = f"This statement filters, sorts or groups on {_spoken(facts.probes, facts.probed, facts)}; {served}"
     if facts.probed and all(hearing.rule.when.voices for hearing in holds):
         return "HOOP312", f"{served} {CODES['HOOP312'].instead}"
     return "HOOP311", f"{served} {_leave_out(holds, facts) or CODES['HOOP311'].instead}"

@@ -27,7 +27,8 @@ from hoop_mcp.documents import (
 )
 from hoop_mcp.policy.rules import Hours, MaskChoice, Mode, Names, Policy, Require, Rule, When
 from hoop_mcp.sql.catalogue import NONE, TableName
-from hoop_mcp.terms import Effect, Limits, Operator, Verb
+from hoop_mcp.sql.signatures import FunctionName
+from hoop_mcp.terms import Budget, Effect, Limits, Operator, Verb
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIN_BECAUSE: Final = 10
@@ -131,7 +132,7 @@ class WhenDocument(Document):
     lookups: Categories | None = None
     bounded: Annotated[bool | None, NOT_ENFORCED] = None
     rows_over: Annotated[int | None, NOT_ENFORCED] = None
-    functions_any: Annotated[tuple[str, ...] | None, NOT_ENFORCED] = None
+    functions_any: Annotated[tuple[FunctionName, ...], Field(min_length=1)] | None = None
     hours: HoursDocument | None = None
     actors: Annotated[tuple[Literal["agent", "human", "ci"], ...], Field(min_length=1)] | None = None
     clients: Annotated[tuple[ClientName, ...], Field(min_length=1)] | None = None
@@ -161,8 +162,27 @@ class LimitsDocument(Document):
 
     max_rows: Count | None = None
     max_bytes: Size | None = None
-    min_group: Annotated[int | None, NOT_ENFORCED] = None
+    min_group: Count | None = None
     timeout: Duration | None = None
+
+
+def _spent(value: Any) -> Any:
+    if value == "hold":
+        raise wrong("'hold' is not enforced yet: write refuse")
+    return value
+
+
+class BudgetDocument(Document):
+    """The most that one principal may use in any hour or day, over all its calls that the rule matches."""
+
+    people: Annotated[int | None, NOT_ENFORCED] = None
+    rows: Count | None = None
+    lookups: Count | None = None
+    failures: Count | None = None
+    per: Literal["hour", "day"] = "hour"
+    then: Annotated[
+        Literal["refuse"], BeforeValidator(_spent), WithJsonSchema({"type": "string", "const": "refuse"})
+    ] = "refuse"
 
 
 class ApprovalDocument(Document):
@@ -194,7 +214,7 @@ class RuleDocument(Document):
     because: Because
     mask: dict[Category, MaskEntry] = Field(default_factory=dict)
     limits: LimitsDocument | None = None
-    budget: Annotated[dict[str, Any] | None, NOT_ENFORCED] = None
+    budget: BudgetDocument | None = None
     approval: ApprovalDocument | None = None
     require: RequireDocument | None = None
 
@@ -275,9 +295,16 @@ def _rule_faults(rule: RuleDocument, path: Path, locator: Locator) -> list[Fault
     if rule.then != "hold" and rule.approval is not None:
         faults.append(locator.fault((*path, "approval"), "only a hold is approved by somebody", at_key=True))
     if rule.then == "deny":
-        for key, given in (("mask", bool(rule.mask)), ("limits", rule.limits), ("require", rule.require)):
+        meaningless = {"mask": rule.mask, "limits": rule.limits, "require": rule.require, "budget": rule.budget}
+        for key, given in meaningless.items():
             if given:
                 faults.append(locator.fault((*path, key), "has no meaning in a rule that denies", at_key=True))
+    if rule.limits is not None and rule.limits.min_group == 1:
+        what = "every group has one person at least: give 2 or more"
+        faults.append(locator.fault((*path, "limits", "min_group"), what))
+    budget = rule.budget
+    if budget is not None and budget.rows is None and budget.lookups is None and budget.failures is None:
+        faults.append(locator.fault((*path, "budget"), "say what is counted: rows, lookups or failures"))
     for category, mask in rule.mask.items():
         faults += _mask_faults(mask, (*path, "mask", category), locator)
     return faults
@@ -328,12 +355,25 @@ def _rule(rule: RuleDocument, path: Path, locator: Locator) -> Rule:
         then=Effect[rule.then.upper()],
         because=rule.because,
         masks=tuple(_choice(category, mask) for category, mask in rule.mask.items()),
-        limits=Limits(max_rows=limits.max_rows, max_bytes=limits.max_bytes, timeout_ms=limits.timeout),
+        limits=Limits(
+            max_rows=limits.max_rows,
+            max_bytes=limits.max_bytes,
+            min_group=limits.min_group,
+            timeout_ms=limits.timeout,
+        ),
+        budget=None if rule.budget is None else _budget(rule.id, rule.budget),
         reviewers=frozenset() if rule.approval is None else frozenset(rule.approval.reviewers),
         require=Require(require.reason, require.ticket),
         file=locator.file,
         line=locator.at(path).line,
     )
+
+
+_WINDOWS: Final = {"hour": 3_600, "day": 86_400}
+
+
+def _budget(rule: str, budget: BudgetDocument) -> Budget:
+    return Budget(rule, _WINDOWS[budget.per], budget.rows, budget.lookups, budget.failures)
 
 
 def _choice(category: str, mask: MaskDocument) -> MaskChoice:
@@ -356,6 +396,7 @@ def _when(when: WhenDocument) -> When:
         probes_only=_names(when.probes_only),
         touches_any=_names(when.touches_any),
         lookups=_names(when.lookups),
+        functions_any=_names(when.functions_any),
         hours=None
         if hours is None
         else Hours(hours.opens, hours.closes, hours.tz, frozenset(DAYS.index(day) for day in hours.days)),

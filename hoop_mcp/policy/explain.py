@@ -67,7 +67,11 @@ def explained(policies: PolicySet, assessment: Assessment) -> str:
     """An assessment as text, also where the statement never reached policy."""
     if assessment.facts is None:
         return "\n".join(verdict_lines(assessment.decision))
-    return str(explain(policies, assessment.facts))
+    lines = [str(explain(policies, assessment.facts))]
+    if (count := assessment.parameters) > 0:
+        some = "1 parameter, which was" if count == 1 else f"{count} parameters, which were"
+        lines.append(f"takes      {some} not given; the verdict does not depend on them")
+    return "\n".join(lines)
 
 
 def verdict_lines(decision: Decision) -> Iterable[str]:

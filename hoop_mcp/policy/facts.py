@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hoop_mcp.sql.catalogue import Catalogue
-    from hoop_mcp.terms import Analysis, ColumnRef, Mandate, Principal, Verb
+    from hoop_mcp.terms import Analysis, ColumnRef, Groups, Mandate, Principal, Verb
 
 
 class Use(NamedTuple):
@@ -38,7 +38,9 @@ class Facts:
 
     ``relations`` are named in the statement and ``behind`` reached through views, both as ``schema.table``;
     ``metadata`` are those of them the product vouches for. ``probes`` and ``lookups`` are sorted by column.
-    ``now`` is aware. ``reason`` is the agent's and may hold anything.
+    ``now`` is aware. ``reason`` is the agent's and may hold anything. ``locks`` is whether rows are locked.
+    ``functions`` are called, users' own as ``schema.name(type,type)``, those that a function in SQL calls among them.
+    ``groups`` says of how many people the rows are made, None where nothing is aggregated over people.
     """
 
     database: str
@@ -56,6 +58,9 @@ class Facts:
     lookups: tuple[Use, ...]
     now: datetime
     reason: str | None = field(default=None, repr=False)
+    locks: bool = False
+    functions: frozenset[str] = frozenset()
+    groups: Groups | None = None
 
     @property
     def reached(self) -> frozenset[str]:
@@ -147,6 +152,9 @@ def facts(
         lookups=uses(agreed),
         now=now,
         reason=reason,
+        locks=analysis.locks,
+        functions=analysis.functions,
+        groups=analysis.groups,
     )
 
 

@@ -86,7 +86,7 @@ def grants(
     clean: str = "hoop_clean",
     full: str = "hoop_full",
 ) -> str:
-    """SQL to run as the owner of the database, as often as wanted; the result is always the same.
+    """SQL to run as a superuser, as often as wanted; the result is always the same.
 
     Args:
         catalogue: what the columns hold.
@@ -135,9 +135,9 @@ def _schema_sql(
     named = identifier(schema)
     yield f"REVOKE ALL ON SCHEMA {named} FROM {both};"
     yield f"REVOKE CREATE ON SCHEMA {named} FROM PUBLIC;"
-    for login, chosen in ((clean, "clean"), (full, "full")):
-        if any(getattr(columns, chosen) for _, columns in owed):
-            yield f"GRANT USAGE ON SCHEMA {named} TO {login};"
+    if any(columns.full for _, columns in owed):
+        # Both: a schema that a login may not use drops out of its search path, and the two must read a name alike.
+        yield f"GRANT USAGE ON SCHEMA {named} TO {both};"
     for relation, columns in owed:
         place = f"{named}.{identifier(relation.name)}"
         # Taking the table's privilege takes those on its columns along, also what an earlier policy had granted.
@@ -212,12 +212,13 @@ def _of_rule(
                 now=_SOME_TIME,
             )
             for shown, probed, looked_up in ((uses, (), ()), ((), uses, ()), ((), (), uses)):
-                for more_shown, more_probed in product(extra_shown, extra_probed):
+                for more_shown, more_probed, called in product(extra_shown, extra_probed, _called(rule.when)):
                     yield replace(
                         base,
                         columns=(Shown("", shown + more_shown),),
                         probes=probed + more_probed,
                         lookups=looked_up,
+                        functions=called,
                     )
 
 
@@ -227,6 +228,11 @@ def _companions(when: When, relation: RelationColumns) -> frozenset[str]:
         return frozenset()
     fitting = sorted(when.any_tables & (when.only_tables if when.only_tables is not None else when.any_tables))
     return frozenset(fitting[:1])
+
+
+def _called(when: When) -> tuple[frozenset[str], ...]:
+    """Nothing, or each function of which the rule insists on one."""
+    return tuple(frozenset({each}) for each in sorted(when.functions_any or ())) or (frozenset(),)
 
 
 def _one_of(asked: frozenset[str] | None, categories: frozenset[str], column: ColumnRef) -> tuple[tuple[Use, ...], ...]:
@@ -252,7 +258,8 @@ def _times(policies: PolicySet) -> tuple[datetime, ...]:
 
 _HEAD = """\
 -- Privileges of the two logins of hoop-mcp, from policy set {digest}.
--- Run it as the owner of the database; running it again changes nothing more.
+-- Run it as a superuser: it makes roles, and from PostgreSQL 15 on it grants SET ON PARAMETER log_min_messages, which
+-- the owner of the database alone may not. Running it again changes nothing more.
 -- Neither login gets a password here. Set one, or let pg_hba.conf decide:
 --   \\password {clean}
 --   \\password {full}
@@ -260,7 +267,14 @@ _HEAD = """\
 BEGIN;"""
 
 _LOGIN_SQL = """\
+-- A login of a person or an application loses its rights here, so that the two are hoop-mcp's own.
 DO $hoop$ BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = '{login}' AND (r.rolsuper OR r.rolcreaterole
+      OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls
+      OR EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datdba = r.oid)
+      OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relowner = r.oid))) THEN
+    RAISE EXCEPTION 'hoop-mcp: {login} is an administrator or owns tables: choose another name with --clean or --full';
+  END IF;
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{login}') THEN
     CREATE ROLE {login} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
   END IF;
@@ -284,5 +298,21 @@ DO $hoop$ BEGIN
   ELSE
     RAISE NOTICE 'PostgreSQL 14: ALTER ROLE {clean} SET log_min_messages = panic; the same for {full}';
   END IF;
+END $hoop$;
+
+-- What one statement may take of the server. hoop-mcp sets its own timeouts in each transaction; these stand wherever it
+-- does not. Sorting and set-returning functions spill to disk without any limit unless temp_file_limit sets one, and only
+-- a superuser may: where you are none, set it for the whole server.
+ALTER ROLE {clean} SET statement_timeout = '60s';
+ALTER ROLE {full} SET statement_timeout = '60s';
+ALTER ROLE {clean} SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE {full} SET idle_in_transaction_session_timeout = '30s';
+ALTER ROLE {clean} SET work_mem = '16MB';
+ALTER ROLE {full} SET work_mem = '16MB';
+DO $hoop$ BEGIN
+  ALTER ROLE {clean} SET temp_file_limit = '1GB';
+  ALTER ROLE {full} SET temp_file_limit = '1GB';
+EXCEPTION WHEN insufficient_privilege THEN
+  RAISE NOTICE 'temp_file_limit is for a superuser to set: statements of {clean} and {full} may fill the disk';
 END $hoop$;
 COMMIT;"""

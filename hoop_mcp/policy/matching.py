@@ -116,6 +116,13 @@ def _checks(rule: Rule, facts: Facts) -> Iterator[Check]:
         uses = (*facts.shows, *facts.probes, *facts.lookups)
         yield _any("touches_any", when.touches_any, uses, "touched")
     yield from _lookup_checks(rule, facts)
+    if when.functions_any is not None:
+        called = facts.functions & when.functions_any
+        yield Check(
+            "functions_any",
+            bool(called),
+            f"{', '.join(sorted(called)[:3])} is called" if called else "none of them is called",
+        )
     if when.hours is not None:
         open_now = within_hours(when.hours, facts.now)
         yield Check("hours", open_now, f"it is {'within' if open_now else 'outside'} the hours of {when.hours.tz}")

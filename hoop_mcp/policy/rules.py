@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
-from hoop_mcp.terms import Effect, Limits, MaskOption, Operator, Verb
+from hoop_mcp.terms import Budget, Effect, Limits, MaskOption, Operator, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hoop_mcp.terms import JsonValue
+    from hoop_mcp.terms import JsonValue, Principal
 
 Names = frozenset[str]
 
@@ -58,6 +58,7 @@ class When:
     probes_only: Names | None = None
     touches_any: Names | None = None
     lookups: Names | None = None
+    functions_any: Names | None = None
     hours: Hours | None = None
     actors: Names | None = None
     clients: Names | None = None
@@ -104,6 +105,7 @@ class Rule:
     because: str
     masks: tuple[MaskChoice, ...] = ()
     limits: Limits = NO_LIMITS
+    budget: Budget | None = None
     reviewers: Names = frozenset()
     require: Require = NOTHING_REQUIRED
     file: str = field(default="", compare=False)
@@ -159,6 +161,17 @@ class PolicySet:
     def in_scope(self, database: str, role: str, purpose: str) -> tuple[Policy, ...]:
         """The policies that speak about a call."""
         return tuple(policy for policy in self.policies if policy.speaks_of(database, role, purpose))
+
+    def budgets_of(self, principal: Principal) -> tuple[Budget, ...]:
+        """The budgets that may count for a principal, by rule, whichever of its roles and purposes a call names."""
+        return tuple(
+            rule.budget
+            for policy in self.policies
+            if policy.mode is Mode.ENFORCE and policy.roles & set(principal.roles)
+            if policy.purposes is None or policy.purposes & set(principal.purposes)
+            for rule in policy.rules
+            if rule.budget is not None
+        )
 
 
 def _sorted(policy: Policy) -> Policy:

@@ -28,6 +28,7 @@ from hoop_mcp.documents import (
     validate,
     wrong,
 )
+from hoop_mcp.sql.signatures import PART, FunctionName, function_schema
 from hoop_mcp.terms import ColumnRef
 
 NONE: Final = "none"
@@ -38,8 +39,7 @@ UNCLASSIFIED: Final = "unclassified"
 
 RESERVED: Final = frozenset({NONE, UNCLASSIFIED})
 
-_PART = r'(?:[a-z_\u0080-\uffff][a-z0-9_$\u0080-\uffff]*|"(?:[^"]|"")+")'
-_PARTS = re.compile(_PART)
+_PARTS = re.compile(PART)
 
 
 def split_name(text: str, parts: int) -> tuple[str, ...] | None:
@@ -48,7 +48,7 @@ def split_name(text: str, parts: int) -> tuple[str, ...] | None:
     An unquoted capital is refused rather than folded: whether the writer meant PostgreSQL's folding or the stored name
     cannot be known, and a name that silently matches nothing would leave a restricted table open.
     """
-    if not re.fullmatch(rf"{_PART}(?:\.{_PART}){{{parts - 1}}}", text):
+    if not re.fullmatch(rf"{PART}(?:\.{PART}){{{parts - 1}}}", text):
         return None
     return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in _PARTS.findall(text))
 
@@ -126,6 +126,24 @@ ColumnEntry = Annotated[
 ]
 
 
+def _sha256(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    raise wrong("a SHA-256 is expected here: 64 digits of 0-9 and a-f, as hoop-mcp doctor prints it")
+
+
+class FunctionDocument(Document):
+    """A function that somebody read and vouches for; ``returns`` is what its result holds beside its arguments."""
+
+    vouched_by: Text
+    sha256: Annotated[str, BeforeValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$"})]
+    returns: Annotated[tuple[Slug, ...], Field(min_length=1)]
+
+
+ExtensionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
+ExtensionVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$")]
+
+
 class CatalogueDocument(Document):
     """One catalogue file."""
 
@@ -134,9 +152,9 @@ class CatalogueDocument(Document):
     purposes: dict[Slug, PurposeDocument] = Field(default_factory=dict)
     categories: dict[Slug, CategoryDocument] = Field(default_factory=dict)
     columns: dict[ColumnName, ColumnEntry] = Field(default_factory=dict)
-    tables: dict[TableName, Literal["restricted"]] = Field(default_factory=dict)
-    functions: Annotated[dict[str, Any] | None, NOT_ENFORCED] = None
-    extensions: Annotated[dict[str, Any] | None, NOT_ENFORCED] = None
+    tables: dict[TableName, Literal["restricted", "foreign"]] = Field(default_factory=dict)
+    functions: dict[FunctionName, FunctionDocument] = Field(default_factory=dict)
+    extensions: dict[ExtensionName, ExtensionVersion] = Field(default_factory=dict)
     recognizers: Annotated[list[Any] | None, NOT_ENFORCED] = None
     session: Annotated[dict[str, Any] | None, NOT_ENFORCED] = None
 
@@ -153,6 +171,15 @@ class Classification(NamedTuple):
     def personal(self) -> bool:
         """Whether masks, probes and grants treat it as personal; unclassified counts as personal."""
         return self.category != NONE
+
+
+@dataclass(frozen=True, slots=True)
+class VouchedFunction:
+    """A function vouched for: hex SHA-256 of what it is, and the columns its result stands for, one a category."""
+
+    sha256: str
+    vouched_by: str
+    results: frozenset[ColumnRef]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +220,21 @@ class Catalogue:
     categories: tuple[Category, ...] = ()
     purposes: tuple[Purpose, ...] = ()
     restricted_relations: frozenset[str] = frozenset()
+    foreign_relations: frozenset[str] = frozenset()
     controller: Controller | None = None
+    functions: Mapping[str, VouchedFunction] = field(default_factory=dict, repr=False)
+    extensions: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def classify(self, ref: ColumnRef) -> Classification:
-        """What a column holds; :data:`UNCLASSIFIED` when nobody said."""
-        return self.columns.get(ref, Classification(UNCLASSIFIED))
+        """What a column holds; :data:`UNCLASSIFIED` when nobody said.
+
+        The result of a vouched function is written as a column: ``app.risk(bigint).health``.
+        """
+        held = self.columns.get(ref)
+        if held is None and ref.table.endswith(")"):
+            made = any(ref in function.results for function in self.functions.values())
+            return Classification(ref.column if made else UNCLASSIFIED)
+        return held or Classification(UNCLASSIFIED)
 
     def names(self, ref: ColumnRef) -> bool:
         """Whether somebody has said what the column holds."""
@@ -206,6 +243,10 @@ class Catalogue:
     def restricted(self, relation: str) -> bool:
         """Whether a ``schema.table`` is out of bounds for every policy."""
         return relation in self.restricted_relations
+
+    def vouches_for_foreign(self, relation: str) -> bool:
+        """Whether the owner answers for the server that the rows of a foreign table come from."""
+        return relation in self.foreign_relations
 
     @property
     def category_names(self) -> frozenset[str]:
@@ -231,6 +272,12 @@ class Catalogue:
             ),
             "columns": sorted([list(ref), list(held)] for ref, held in self.columns.items()),
             "restricted": sorted(self.restricted_relations),
+            "foreign": sorted(self.foreign_relations),
+            "functions": sorted(
+                [name, each.sha256, each.vouched_by, sorted(map(list, each.results))]
+                for name, each in self.functions.items()
+            ),
+            "extensions": sorted(self.extensions.items()),
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -264,6 +311,22 @@ def _meaning_faults(document: CatalogueDocument, locator: Locator) -> list[Fault
             faults.append(locator.fault((*path, "entity"), "an entity needs a category beside it"))
         if column.category is None and column.lookup:
             faults.append(locator.fault((*path, "lookup"), "a lookup needs a category beside it"))
+    for signature, function in document.functions.items():
+        faults += _function_faults(signature, function, document, locator)
+    return faults
+
+
+def _function_faults(
+    signature: str, function: FunctionDocument, document: CatalogueDocument, locator: Locator
+) -> list[Fault]:
+    path = ("functions", signature, "returns")
+    faults = [
+        locator.fault((*path, place), f"the category '{name}' is not declared{suggest(name, document.categories)}")
+        for place, name in enumerate(function.returns)
+        if name != NONE and name not in document.categories
+    ]
+    if NONE in function.returns and len(function.returns) > 1:
+        faults.append(locator.fault(path, "a result is not personal, or it holds categories: not both"))
     return faults
 
 
@@ -286,6 +349,17 @@ def _catalogue(document: CatalogueDocument) -> Catalogue:
             Purpose(name, purpose.legal_basis, purpose.recipients, purpose.retention, purpose.transfers)
             for name, purpose in sorted(document.purposes.items())
         ),
-        restricted_relations=frozenset(document.tables),
+        restricted_relations=frozenset(name for name, said in document.tables.items() if said == "restricted"),
+        foreign_relations=frozenset(name for name, said in document.tables.items() if said == "foreign"),
         controller=None if controller is None else Controller(controller.name, controller.contact, controller.dpo),
+        functions=MappingProxyType(
+            {signature: _vouched(signature, function) for signature, function in document.functions.items()}
+        ),
+        extensions=MappingProxyType(dict(document.extensions)),
     )
+
+
+def _vouched(signature: str, function: FunctionDocument) -> VouchedFunction:
+    schema, rest = function_schema(signature)
+    results = frozenset(ColumnRef(schema, rest, category) for category in function.returns if category != NONE)
+    return VouchedFunction(function.sha256, function.vouched_by, results)

@@ -42,8 +42,19 @@ _TOTAL = frozenset(
     | {(one, other) for one in ("int2", "int4", "int8", "float4") for other in ("float4", "float8")}
     | {(one, other) for one in ("text", "varchar", "bpchar", "name") for other in ("text", "varchar", "bpchar")}
 )
+_TEXTS = frozenset({"text", "varchar", "bpchar"})
 _DOMAIN_TARGETS = frozenset({*_EXACT, "text", "varchar", "bpchar"})
 """What every built-in type that implicitly becomes one of these becomes without fail."""
+
+
+def type_of(expression: Any) -> int | None:
+    """The OID of an expression's type; None where the node does not say."""
+    if type(expression) is not Node:
+        return None
+    if expression.tag == "COLLATEEXPR":
+        return type_of(expression["arg"])
+    field = _TYPE_FIELDS.get(expression.tag)
+    return expression.number(field) if field is not None else None
 
 
 class Coercions:
@@ -54,12 +65,7 @@ class Coercions:
 
     def type_of(self, expression: Any) -> int | None:
         """The OID of an expression's type; None where the node does not say."""
-        if type(expression) is not Node:
-            return None
-        if expression.tag == "COLLATEEXPR":
-            return self.type_of(expression["arg"])
-        field = _TYPE_FIELDS.get(expression.tag)
-        return expression.number(field) if field is not None else None
+        return type_of(expression)
 
     def may_raise(self, have: int | None, want: int) -> bool:
         """Whether turning one type into the other can fail on a value.
@@ -82,3 +88,24 @@ class Coercions:
         if source.oid >= FIRST_NORMAL_OID:
             return target.name not in _DOMAIN_TARGETS
         return (source.name, target.name) not in _TOTAL
+
+    def assignment_may_raise(self, have: int | None, want: int) -> bool:
+        """As :meth:`may_raise`, for what a function's body selects and the type the function declares to return.
+
+        PostgreSQL casts here as it does to store into a column, and no tree of the body shows it. Any of its own types
+        becomes text that way without fail.
+
+        Raises:
+            Refused: HOOP204 where a cast that somebody defined may be what turns it.
+        """
+        if have == want:
+            return False
+        source = self._facts.types.get(have) if have is not None else None
+        target = self._facts.types.get(want)
+        if source is None or target is None:
+            return True
+        if want >= FIRST_NORMAL_OID or (source.oid >= FIRST_NORMAL_OID and not source.domain):
+            raise Refused("HOOP204", "A function returns its result by a cast nobody here has vouched for.")
+        if source.domain:
+            return target.name not in _TEXTS
+        return target.name not in _TEXTS and (source.name, target.name) not in _TOTAL

@@ -15,8 +15,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from hoop_mcp.errors import Refused
+from hoop_mcp.sql import xml
+from hoop_mcp.sql.constants import came_with_postgres, constant
 from hoop_mcp.sql.fields import FIELDS
 from hoop_mcp.sql.functions import Vouched, vouched_functions
+from hoop_mcp.sql.oids import mentioned_relation
 from hoop_mcp.sql.tree import Node
 from hoop_mcp.terms import ColumnRef
 
@@ -34,7 +37,7 @@ TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name"})
 """A cast to one of these cannot raise on content; any other cast of a personal value is a probe."""
 
 _EXISTS, _ALL, _ANY, _ROWCOMPARE, _EXPR, _MULTIEXPR, _ARRAY = range(7)
-_HARMLESS = frozenset({"CONST", "PARAM", "SQLVALUEFUNCTION", "GROUPINGFUNC"})
+_HARMLESS = frozenset({"CONST", "SQLVALUEFUNCTION", "GROUPINGFUNC"})
 _THROUGH = frozenset({"RELABELTYPE", "COLLATEEXPR", "NULLTEST", "BOOLEANTEST"})
 _COLLECTING = frozenset({"array_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg", "string_agg"})
 _COMPARES = re.compile(
@@ -56,6 +59,7 @@ class ExpressionTracer(ABC):
         self.decisive: set[ColumnRef] = set()
         self.keys: set[ColumnRef] = set()
         self.functions: set[str] = set()
+        self.told: set[str] = set()
         self._steps = 0
 
     @abstractmethod
@@ -73,6 +77,14 @@ class ExpressionTracer(ABC):
     @abstractmethod
     def window_frame(self, reference: int, scope: Scope) -> Flow[ColumnRef]:
         """The flow of the frame bounds of a window, by its number."""
+
+    @abstractmethod
+    def user_call(self, function: FunctionFacts, arguments: list[Node], scope: Scope) -> tuple[Flow[ColumnRef], ...]:
+        """The flow of each column of what a user's function or aggregate makes of its arguments."""
+
+    @abstractmethod
+    def is_settled(self, parameter: Node) -> bool:
+        """Whether evaluating a parameter cannot raise."""
 
     def steer(self, flow: Flow[ColumnRef]) -> None:
         """Whatever is personal in *flow* decides something: a probe."""
@@ -158,6 +170,11 @@ class ExpressionTracer(ABC):
                 return self._with_case_test(self.flow(item["arg"], scope), item["elemexpr"], scope)
             case "FIELDSELECT":
                 return self.field(item, scope)
+            case "XMLEXPR":
+                flow = self.flow(item["named_args"], scope) | self.flow(item["args"], scope)
+                if not xml.total(item, self._facts.types):
+                    self.steer(flow)
+                return flow
             case "SUBSCRIPTINGREF":
                 return self._subscript(item, scope)
             case tag:
@@ -224,6 +241,8 @@ class ExpressionTracer(ABC):
             return False
         if expression.tag in _HARMLESS:
             return True
+        if expression.tag == "PARAM":
+            return self.is_settled(expression)
         if expression.tag in _THROUGH:
             return self._cannot_raise(expression["arg"], scope)
         if expression.tag == "VAR":
@@ -297,7 +316,7 @@ class ExpressionTracer(ABC):
         return chosen | direct | self._collected(function, self._arguments(function, arguments, scope))
 
     def _collected(self, function: FunctionFacts, flow: Flow[ColumnRef]) -> Flow[ColumnRef]:
-        if not flow or function.name not in _COLLECTING:
+        if not flow or (function.builtin and function.name not in _COLLECTING):
             return flow
         if COLLECTED in flow:
             self.steer(flow)
@@ -330,7 +349,11 @@ class ExpressionTracer(ABC):
 
     def _call(self, item: Node, oid: int, scope: Scope, *, returns_set: bool = False) -> Flow[ColumnRef]:
         function = self._function(oid)
+        if _counted_by_its_text(function, item):
+            return self.flow(item["args"], scope)
         flow = self._arguments(function, item.nodes("args"), scope)
+        if function.body is not None:
+            return flow  # how many rows come of it was judged in its body
         if returns_set or function.returns_set:
             self.steer(flow)  # the number of rows depends on it
         if item.tag == "FUNCEXPR" and item.flag("funcvariadic") and function.signature.endswith("any)"):
@@ -342,14 +365,20 @@ class ExpressionTracer(ABC):
         function = self._facts.functions.get(oid)
         if function is None:
             raise not_understood("a function the catalogs do not list")
-        if not function.builtin or function.signature not in self._vouched:
+        if not (function.signature in self._vouched if function.builtin else function.answered_for):
             raise unvouched(function.full_name)
         self.functions.add(function.full_name)
         return function
 
     def _arguments(self, function: FunctionFacts, arguments: list[Node], scope: Scope) -> Flow[ColumnRef]:
+        if not function.builtin:
+            return NOTHING.union(*self.user_call(function, arguments, scope))
         judged = self._vouched[function.signature]
-        places = _by_place(arguments)
+        places = by_place(arguments)
+        if any(place not in places or not came_with_postgres(places[place]) for place in judged.anchored):
+            raise unvouched(f"{function.full_name} with something other than what PostgreSQL brings along")
+        for place, kind in judged.tells:
+            self._tell(function, mentioned_relation(places.get(place)), kind)
         flows = {place: self.flow(argument, scope) for place, argument in places.items()}
         total = NOTHING.union(*flows.values())
         if total:
@@ -359,31 +388,27 @@ class ExpressionTracer(ABC):
                     self.steer(flow)
         return total
 
+    def _tell(self, function: FunctionFacts, oid: int | None, kind: str) -> None:
+        """Judge a function that tells of a relation by name; policy is asked about that relation too."""
+        relation = self._facts.relations.get(oid) if oid is not None else None
+        if relation is None or relation.metadata:
+            raise unvouched(f"{function.full_name} of anything but a table it names")
+        if relation.restricted:
+            raise Refused("HOOP213", f"{relation.full_name} is out of bounds for every policy.")
+        if relation.spells if kind == "structure" else relation.people:
+            raise unvouched(f"{function.full_name} of {relation.full_name}")
+        self.told.add(relation.full_name)
+
     def _conditions_met(self, judged: Vouched, places: dict[int, Node], flows: dict[int, Flow[ColumnRef]]) -> bool:
         for condition in judged.conditions:
+            if condition.test in "^@":
+                continue  # asked of every call, personal or not
             argument = places.get(condition.place - 1)
             if argument is None or flows[condition.place - 1]:
                 return False
-            if not condition.met_by(self._constant(argument)):
+            if not condition.met_by(constant(argument, self._facts.types)):
                 return False
         return True
-
-    def _constant(self, expression: Node) -> int | str | None:
-        while expression.tag == "RELABELTYPE":
-            expression = expression["arg"]
-        if expression.tag != "CONST" or expression["constisnull"] != "false":
-            return None
-        octets = expression["constvalue"]
-        kind = self._facts.types.get(expression.number("consttype"))
-        if kind is None or not isinstance(octets, bytes):
-            return None
-        if kind.name == "int4":
-            return int.from_bytes(octets[:4], "little", signed=True)  # a by-value datum prints eight bytes, host order
-        if kind.name in TEXT_TYPES - {"name"} and len(octets) > 4:
-            return octets[4:].decode("utf-8", "replace")  # after the varlena header
-        if kind.name == "name":
-            return octets.rstrip(b"\0").decode("utf-8", "replace")
-        return None
 
 
 def not_understood(what: str) -> Refused:
@@ -396,8 +421,16 @@ def unvouched(name: str) -> Refused:
     return Refused("HOOP204", f"This statement uses {name}, which nobody here has vouched for.")
 
 
-def _by_place(arguments: list[Node]) -> dict[int, Node]:
-    # Named arguments stand in the order written; their number says which parameter they are.
+def _counted_by_its_text(function: FunctionFacts, item: Node) -> bool:
+    """``unnest(ARRAY[a, b])``: as many rows as the statement has words for, whatever they hold."""
+    if function.signature != "unnest(anyarray)" or not function.builtin:
+        return False
+    (argument,) = item.nodes("args")
+    return argument.tag == "ARRAYEXPR" and not argument.flag("multidims")
+
+
+def by_place(arguments: list[Node]) -> dict[int, Node]:
+    """Arguments by the parameter they are for: named ones stand in the order written."""
     return {
         argument.number("argnumber") if argument.tag == "NAMEDARGEXPR" else place: argument
         for place, argument in enumerate(arguments)

@@ -117,6 +117,7 @@ FIELDS: dict[str, Fields] = {
     "WINDOWFUNC": _fields(
         "winfnoid args aggfilter winstar winref", "wintype wincollid inputcollid winagg location runCondition"
     ),
+    "XMLEXPR": _fields("op named_args args xmloption indent", "name arg_names type typmod location"),
 }
 
 OID_FIELDS: dict[str, str] = {
@@ -131,9 +132,9 @@ OID_FIELDS: dict[str, str] = {
     "endInRangeFunc": "operator",
     "opno": "operator",
     "opnos": "operator",
-    "eqop": "operator",
-    "sortop": "operator",
-    "cycle_mark_neop": "operator",
+    "eqop": "sorting",
+    "sortop": "sorting",
+    "cycle_mark_neop": "sorting",
     "opfamilies": "class",
     "inferopclass": "class",
     "collOid": "collation",

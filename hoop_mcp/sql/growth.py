@@ -8,8 +8,11 @@ every column gets a weight: how many mentions it unfolds to, four times that for
 (``quote_literal`` of ``quote_literal`` doubles a quote each time). More than :data:`MAX_WEIGHT` is refused, whatever it
 is about.
 
-Known limit: a value of tens of kilobytes still reaches 1 GB below that weight, and one aggregate that collects rows may
-grow with their number.
+A constant weighs by its length, so that what the statement brings along counts like what it repeats.
+
+Known limit: a stored value of tens of kilobytes still reaches 1 GB below that weight, and one aggregate that collects
+rows grows with their number, in a process of the server, for as long as ``statement_timeout`` allows. What comes out of it
+is dropped where it arrives (:mod:`hoop_mcp.adapters.postgres_meter`); the rest is for the operating system's limits.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hoop_mcp.errors import Refused
+from hoop_mcp.sql.bodies import check_nesting
+from hoop_mcp.sql.constants import constant
 from hoop_mcp.sql.tree import Node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hoop_mcp.sql.facts import CatalogFacts
+    from hoop_mcp.sql.facts import CatalogFacts, FunctionFacts
 
 MAX_WEIGHT = 50_000
 
@@ -47,6 +52,10 @@ _ESCAPING = frozenset(
     }
 )
 _FACTOR = 4
+_BYTES_A_MENTION = 64
+_MAX_CALLS = 500
+_PROBE = 1_000
+_REPLACING = frozenset({"regexp_replace", "replace"})
 
 
 class _Level:
@@ -87,6 +96,9 @@ class _Weights:
     def __init__(self, facts: CatalogFacts, opaque: Mapping[int, int]) -> None:
         self._facts = facts
         self._opaque = opaque
+        self._bound: list[dict[int, int]] = []
+        self._inside: list[int] = []
+        self._calls = 0
 
     def query(self, query: Node, outer: _Level | None) -> list[int]:
         """The weight of each output column."""
@@ -99,7 +111,7 @@ class _Weights:
         for index in range(1, len(level.entries) + 1):
             self._entry(index, level)
         for name, value in query.items():
-            if name not in ("cteList", "rtable", "targetList"):
+            if type(value) in (Node, list) and name not in ("cteList", "rtable", "targetList"):
                 self._weight(value, level)
         return [self._weight(entry["expr"], level) for entry in query.nodes("targetList") if entry["resjunk"] != "true"]
 
@@ -117,6 +129,11 @@ class _Weights:
                 weights = self.query(inner, level) if inner is not None else []
             case "2":
                 weights = [self._weight(alias, level) for alias in entry["joinaliasvars"] or []]
+            case "3":
+                for function in entry.nodes("functions"):
+                    weight = self._weight(function["funcexpr"], level)
+                    weights += [weight] * function.number("funccolcount")
+                weights.append(1)  # WITH ORDINALITY
             case "5":
                 rows = [[self._weight(cell, level) for cell in row] for row in entry["values_lists"]]
                 weights = [max(column) for column in zip(*rows, strict=False)]
@@ -140,9 +157,16 @@ class _Weights:
             return max(1, sum(self.query(item, level)))
         if item.tag == "VAR":
             return self._variable(item, level)
+        if item.tag == "CONST":
+            octets = item["constvalue"]
+            return 1 + (len(octets) // _BYTES_A_MENTION if isinstance(octets, bytes) else 0)
+        if item.tag == "PARAM":
+            return self._bound[-1].get(item.number("paramid") - 1, 1) if self._bound else 1
         weight = sum(self._weight(value, level) for value in item.values() if type(value) in (Node, list))
+        weight = max(weight, self._made(item, level))
         if self._escapes(item):
             weight *= _FACTOR
+        weight *= self._replaces(item)
         if weight > MAX_WEIGHT:
             raise Refused(
                 "HOOP207",
@@ -159,8 +183,73 @@ class _Weights:
         return weights[number - 1] if 0 < number <= len(weights) else 1
 
     def _escapes(self, item: Node) -> bool:
-        if item.tag == "COERCEVIAIO":
+        if item.tag in ("COERCEVIAIO", "XMLEXPR"):
             return True
-        oid = item.get("funcid") or item.get("aggfnoid") or item.get("winfnoid")
-        function = self._facts.functions.get(int(oid)) if isinstance(oid, str) else None
+        function = self._function(item)
         return function is not None and function.name in _ESCAPING
+
+    def _made(self, item: Node, level: _Level) -> int:
+        """What a user's function makes of its arguments: as often as its body mentions them."""
+        function = self._function(item)
+        if function is None or function.builtin:
+            return 1
+        if function.support:
+            self._steady(function)
+            return 1
+        if function.body is None:
+            return 1
+        arguments = enumerate(item.nodes("args"))
+        return self._body(
+            function,
+            {
+                each.number("argnumber") if each.tag == "NAMEDARGEXPR" else place: self._weight(each, level)
+                for place, each in arguments
+            },
+        )
+
+    def _body(self, function: FunctionFacts, weights: dict[int, int]) -> int:
+        body = function.body
+        if body is None:
+            return 1
+        self._calls += 1
+        check_nesting(function.oid, self._inside)
+        if self._calls > _MAX_CALLS:
+            raise Refused("HOOP207", "The statement calls functions that call functions more often than is analysed.")
+        missing = body.arguments - len(body.defaults)
+        for place in range(max(0, missing), body.arguments):
+            if place not in weights:
+                weights[place] = self._weight(body.defaults[place - missing], _Level(body.rewritten, None))
+        self._bound.append(weights)
+        self._inside.append(function.oid)
+        try:
+            return max(1, sum(self.query(body.rewritten, None)))
+        finally:
+            self._inside.pop()
+            self._bound.pop()
+
+    def _steady(self, aggregate: FunctionFacts) -> None:
+        """A step that says its state twice doubles it each row: thirty rows are a gigabyte."""
+        step = self._facts.functions.get(aggregate.support[0])
+        if step is None or step.body is None:
+            return
+        rest = dict.fromkeys(range(1, step.body.arguments), 1)
+        if self._body(step, {0: _PROBE, **rest}) > _PROBE + _FACTOR * (1 + len(rest)):
+            raise Refused("HOOP207", "The statement uses an aggregate that grows with every row.")
+
+    def _replaces(self, item: Node) -> int:
+        """How much longer a replacement by a constant makes a text at most."""
+        function = self._function(item)
+        if function is None or function.name not in _REPLACING:
+            return 1
+        args = item.nodes("args")
+        new = constant(args[2], self._facts.types) if len(args) > 2 else None
+        if not isinstance(new, str):
+            return 1  # over personal data such a call is a probe
+        old = constant(args[1], self._facts.types) if function.name == "replace" else None
+        if isinstance(old, str):
+            return -(-len(new) // max(1, len(old))) or 1
+        return len(new) + 2  # a pattern may match nothing, before each character; what it matched may be said again
+
+    def _function(self, item: Node) -> FunctionFacts | None:
+        oid = item.get("funcid") or item.get("opfuncid") or item.get("aggfnoid") or item.get("winfnoid")
+        return self._facts.functions.get(int(oid)) if isinstance(oid, str) else None

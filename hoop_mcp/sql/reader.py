@@ -14,18 +14,21 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Dialect, exp
 from sqlglot.tokens import TokenType  # type: ignore[attr-defined]  # re-exported without __all__
 
 from hoop_mcp.errors import Refused
+from hoop_mcp.sql.commands import refused_command
+from hoop_mcp.sql.spelling import plainer
 from hoop_mcp.terms import RelationName, Statement, Token, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # sqlglot logs the text of what it only half understands; statements hold personal values.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL + 1)
@@ -38,8 +41,13 @@ MAX_RELATIONS = 32
 MAX_JOINS = 32
 MAX_SELECTS = 48
 MAX_NAME_BYTES = 63
+_QUICK_CHARACTERS = 3_000
+_QUICK_TOKENS = 500
+_QUICK_DEPTH = 6
+_QUICK_JOINS = 6
 _PARAMETER_DIGITS = 3
 
+_POSTGRES = Dialect.get_or_raise("postgres")
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
 _OPERANDS = frozenset({TokenType.NULL, TokenType.TRUE, TokenType.FALSE, TokenType.STAR, TokenType.COMMA})
@@ -58,16 +66,18 @@ def read(sql: str) -> Statement:
 
     Raises:
         Refused: HOOP201 empty, HOOP202 several, HOOP203 unreadable, HOOP205 a kind no agent may send, HOOP207 too
-            large, HOOP208 disguising characters, HOOP209 a name of three parts, HOOP214 a parameter's number, HOOP218 row
-            locks.
+            large, HOOP208 disguising characters, HOOP209 a name of three parts, HOOP214 a parameter's number.
     """
-    _check_text(sql)
+    check_text(sql)
     tokens = _tokens(sql)
-    _check_disguises(sql, tokens)
+    if tokens and (refused := refused_command(sql[tokens[0].start : tokens[0].end + 1])):
+        raise refused
+    check_disguises(sql, tokens)
     _check_shape(tokens)
-    root = _parse(sql)
-    verb = _verb(root)
-    mentions = sum(1 for _ in root.find_all(exp.Table))  # each, not each name: a table beside itself is two
+    root = _parse(sql, tokens)
+    nodes = list(root.walk())
+    verb = _verb(root, nodes)
+    mentions = sum(isinstance(node, exp.Table) for node in nodes)  # each, not each name: a table beside itself is two
     if mentions > MAX_RELATIONS:
         raise _too_large(f"it names {mentions} relations, and {MAX_RELATIONS} is the most")
     relations = frozenset(_relations(root))
@@ -79,10 +89,58 @@ def read(sql: str) -> Statement:
         tokens=tuple(_journal_tokens(tokens)),
         has_literals=any(_kind(token) == "l" for token in tokens),
         parameters=_highest_parameter(tokens),
+        locks=any(isinstance(node, exp.Lock) for node in nodes),
     )
 
 
-def _check_text(sql: str) -> None:
+def is_quick(sql: str) -> bool:
+    """Whether :func:`read` is sure to be done in some milliseconds, whatever the text says.
+
+    sqlglot tries, goes back and tries again: for ``date(date(…))``, or JOIN upon JOIN without ON, each level doubles the
+    work, and 240 characters take longer than anybody lives. It is compiled, so neither a thread nor a signal ends it.
+    What is not quick belongs into a process that can be killed. Direction: most of what is not quick here would be; it
+    only costs the way there.
+    """
+    if len(sql) > _QUICK_CHARACTERS:
+        return False
+    try:
+        tokens = _tokens(sql)
+    except Refused:
+        return True  # so will read(): it does not get as far as the parser
+    if tokens and sql[tokens[0].start : tokens[0].end + 1].lower() == "explain":
+        return is_quick(sql[tokens[0].end + 1 :])  # the tokenizer takes what follows for one word, its reader does not
+    depth = deepest = joins = 0
+    for token in tokens:
+        kind = token.token_type
+        if kind in _OPENING:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind in _CLOSING:
+            depth -= 1
+        elif kind is TokenType.JOIN:
+            joins += 1
+    return len(tokens) <= _QUICK_TOKENS and deepest <= _QUICK_DEPTH and joins <= _QUICK_JOINS
+
+
+class Word(NamedTuple):
+    """One word of a text as it is written there, and the place of its first character."""
+
+    text: str
+    start: int
+
+
+def words(sql: str, start: int = 0) -> tuple[Word, ...]:
+    """The words of *sql* from *start* on, comments left out; places count from the beginning of *sql*.
+
+    Raises:
+        Refused: HOOP203, it ends inside a literal, a quoted name or a comment.
+    """
+    rest = sql[start:]
+    return tuple(Word(rest[token.start : token.end + 1], start + token.start) for token in _tokens(rest))
+
+
+def check_text(sql: str) -> None:
+    """Refuse what is no text to read: nothing at all, too much, control characters, names in ``U&"…"``."""
     if not sql.strip():
         raise Refused("HOOP201", "The statement is empty.")
     try:
@@ -98,14 +156,16 @@ def _check_text(sql: str) -> None:
         raise Refused("HOOP208", 'The statement writes a name with U&"…", which can spell any other name.')
 
 
+@lru_cache(maxsize=2)
 def _tokens(sql: str) -> list[Any]:
+    """The words of a text; asked for several times while it is read. Nobody changes the list."""
     try:
-        return list(sqlglot.tokenize(sql, read="postgres"))
+        return list(_POSTGRES.tokenize(sql))
     except Exception:
         raise _unreadable() from None
 
 
-def _check_disguises(sql: str, tokens: list[Any]) -> None:
+def check_disguises(sql: str, tokens: Sequence[Any] = ()) -> None:
     """Outside literals, refuse what cannot be seen, or looks like a space and is a letter to PostgreSQL."""
     if sql.isascii():
         return
@@ -160,38 +220,41 @@ def _check_name(name: str) -> None:
         raise Refused("HOOP208", "A quoted name is long and full of brackets, and PostgreSQL could not print it whole.")
 
 
-def _parse(sql: str) -> exp.Expr:
-    try:
-        roots = sqlglot.parse(sql, read="postgres")
-    except RecursionError:
-        raise _too_large("it nests too deep to read") from None
-    except Exception:  # sqlglot raises TypeError and worse on odd input: unread is unread
-        raise _unreadable() from None
+def _parse(sql: str, tokens: list[Any]) -> exp.Expr:
+    roots = _roots(sql)
+    if roots is None:
+        pieces = [(sql[token.start : token.end + 1], token.start) for token in tokens]
+        roots = next((found for text in plainer(sql, pieces) if (found := _roots(text)) is not None), None)
+    if roots is None:
+        raise _unreadable(_stop(sql))
     statements = [root for root in roots if root is not None and not isinstance(root, exp.Semicolon)]
     if not statements:
         raise Refused("HOOP201", "The statement is empty.")
     if len(statements) > 1:
-        raise Refused("HOOP202", f"The text holds {len(statements)} statements.")
+        raise several(len(statements))
     return statements[0]
 
 
-def _verb(root: exp.Expr) -> Verb:
+def _roots(sql: str) -> list[exp.Expr | None] | None:
+    try:
+        return list(_POSTGRES.parser().parse(_tokens(sql), sql))
+    except RecursionError:
+        raise _too_large("it nests too deep to read") from None
+    except Exception:  # sqlglot raises TypeError and worse on odd input: unread is unread
+        return None
+
+
+def _verb(root: exp.Expr, nodes: Sequence[exp.Expr]) -> Verb:
     if not isinstance(root, (*_READS, *_WRITES)):
-        if isinstance(root, exp.Command) and str(root.this).upper() == "EXPLAIN":
-            raise Refused(
-                "HOOP205", "EXPLAIN is a tool of its own here.", "Send the inner statement with the explain tool."
-            )
-        raise Refused("HOOP205", f"{_kind_of(root)} is not a statement an agent may send.")
+        raise _no_such_kind()
     verb = Verb.READ
-    for node in root.walk():
-        if isinstance(node, _WRITES):
+    for kind in dict.fromkeys(map(type, nodes)):
+        if issubclass(kind, _WRITES):
             verb = Verb.WRITE
-        elif isinstance(node, exp.Into):
+        elif issubclass(kind, exp.Into):
             raise Refused("HOOP205", "SELECT INTO makes a table.", "Leave INTO out.")
-        elif isinstance(node, exp.Lock):
-            raise Refused("HOOP218", "The statement locks rows, which changes what others may do.")
-        elif isinstance(node, (exp.Command, exp.Create, exp.Drop, exp.Alter, exp.Set, exp.Copy, exp.Grant)):
-            raise Refused("HOOP205", f"{_kind_of(node)} is not a statement an agent may send.")
+        elif issubclass(kind, (exp.Command, exp.Create, exp.Drop, exp.Alter, exp.Set, exp.Copy, exp.Grant)):
+            raise _no_such_kind()
     return verb
 
 
@@ -246,15 +309,20 @@ def _lower(name: str) -> str:
 
 
 def _kind(token: Any) -> str:
-    kind = token.token_type
+    return _KINDS[token.token_type]
+
+
+def _kind_of_type(kind: TokenType) -> str:
     if kind in _NAMES:
         return "i"
-    name = kind.name
-    if kind is TokenType.NUMBER or name.endswith("STRING") or name in ("BIT_STRING", "HEX_STRING", "BYTE_STRING"):
+    if kind is TokenType.NUMBER or kind.name.endswith("STRING"):
         return "l"
     if kind is TokenType.PARAMETER:
         return "p"
     return "k"
+
+
+_KINDS = {kind: _kind_of_type(kind) for kind in TokenType}
 
 
 def _journal_tokens(tokens: list[Any]) -> Iterable[Token]:
@@ -291,11 +359,13 @@ def _highest_parameter(tokens: list[Any]) -> int:
     return highest
 
 
-def _kind_of(node: exp.Expr) -> str:
-    if isinstance(node, exp.Command):
-        word = str(node.this).upper()
-        return word if word.isalpha() else "This"
-    return {"Semicolon": "An empty statement"}.get(type(node).__name__, type(node).__name__.upper())
+def _no_such_kind() -> Refused:
+    return Refused("HOOP205", "This is no kind of statement that an agent may send.")
+
+
+def several(number: int) -> Refused:
+    """The refusal of a text that holds more than one statement."""
+    return Refused("HOOP202", f"The text holds {number} statements.")
 
 
 def _unseen(character: str) -> Refused:
@@ -310,5 +380,19 @@ def _too_large(why: str) -> Refused:
     return Refused("HOOP207", f"The statement is too large to analyse: {why}.")
 
 
-def _unreadable() -> Refused:
-    return Refused("HOOP203", "The statement cannot be read as PostgreSQL SQL.")
+def _unreadable(where: str = "") -> Refused:
+    return Refused("HOOP203", f"The statement cannot be read as PostgreSQL SQL{where}.")
+
+
+def _stop(sql: str) -> str:
+    """`` from line 1, column 9 on``: where the reader got no further, if it says so; none of its own words."""
+    try:
+        sqlglot.parse(sql, read="postgres")
+    except sqlglot.ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        line, end, word = first.get("line"), first.get("col"), first.get("highlight")
+        if isinstance(line, int) and isinstance(end, int) and isinstance(word, str):
+            return f" from line {line}, column {max(end - len(word) + 1, 1)} on"
+    except Exception:  # as in _roots
+        return ""
+    return ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from hoop_mcp.errors import Refused
 from hoop_mcp.sql.analyse import Trees, analyse
 
 if TYPE_CHECKING:
@@ -30,20 +31,29 @@ class Resolved:
 
     statement: Statement
     login: Login
-    trees: Trees = field(repr=False)
+    trees: Trees | None = field(repr=False)
     facts: CatalogFacts = field(repr=False)
     columns: tuple[tuple[str, str], ...]
     parameters: tuple[str, ...]
     known: frozenset[str] = field(repr=False)
     decisions: dict[object, Decision] = field(default_factory=dict, repr=False)
     _analysis: Analysis | None = None
+    _refused: Refused | None = field(default=None, repr=False)
 
     def trace(self) -> Analysis:
-        """The trace, made on first asking; a kept statement keeps it.
+        """The trace, made on first asking; a kept statement keeps it, and lets go of the trees, which weigh far more.
 
         Raises:
             Refused: see :func:`hoop_mcp.sql.analyse.analyse`.
         """
+        if self._analysis is None and self.trees is not None:
+            trees, self.trees = self.trees, None
+            try:
+                self._analysis = analyse(self.statement, trees, self.facts, self.columns)
+            except Refused as refused:
+                self._refused = refused.with_traceback(None)
         if self._analysis is None:
-            self._analysis = analyse(self.statement, self.trees, self.facts, self.columns)
+            raise self._refused or Refused(  # a trace that is not back in time
+                "HOOP207", "The statement is too large to analyse: tracing it takes too long."
+            )
         return self._analysis

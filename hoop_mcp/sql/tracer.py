@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hoop_mcp.errors import Refused
-from hoop_mcp.sql.coercions import Coercions
-from hoop_mcp.sql.expressions import COLLECTED, NOTHING, ExpressionTracer, Flow, not_understood
+from hoop_mcp.sql.calls import CallTracer
+from hoop_mcp.sql.expressions import COLLECTED, NOTHING, Flow, not_understood
 from hoop_mcp.sql.facts import ColumnFacts
 from hoop_mcp.sql.scope import Scope
 from hoop_mcp.sql.tree import Node
@@ -27,7 +27,7 @@ _SELECT = "1"
 _RELATION, _SUBQUERY, _JOIN, _FUNCTION, _TABLEFUNC, _VALUES, _CTE, _TUPLESTORE, _RESULT, _GROUP = range(10)
 _UNION = "1"
 _TABLEOID = -6
-_READABLE = frozenset("rpmv")
+_READABLE = frozenset("rpmvf")
 _ROUNDS = 64
 _LOOKUP_CONSTANTS = 8
 _EQUALITY = frozenset(
@@ -45,7 +45,7 @@ _EQUALITY = frozenset(
 )
 
 
-class Tracer(ExpressionTracer):
+class Tracer(CallTracer):
     """One trace of one statement; nothing outlives it."""
 
     def __init__(self, facts: CatalogFacts, opaque: Mapping[int, int]) -> None:
@@ -57,9 +57,8 @@ class Tracer(ExpressionTracer):
         """
         super().__init__(facts)
         self._opaque = opaque
-        self._coercions = Coercions(facts)
         self.lookups: set[ColumnRef] = set()
-        self.reads: set[ColumnRef] = set()
+        self.guesses = 0
 
     def subquery(self, query: Node, outer: Scope | None) -> tuple[Flow[ColumnRef], ...]:
         """Trace a query at any level; the flow of each output column."""
@@ -72,7 +71,9 @@ class Tracer(ExpressionTracer):
         if query.tag != "QUERY" or query["commandType"] != _SELECT or query["utilityStmt"] is not None:
             raise Refused("HOOP206", "The statement, or a part of it, writes.")
         if query.get("rowMarks") is not None or query.flag("hasForUpdate"):
-            raise Refused("HOOP218", "The statement locks rows, which changes what others may do.")
+            self.locks = True
+        if query.flag("hasRowSecurity"):
+            self.secured = True
         for field in ("onConflict", "returningList", "withCheckOptions", "mergeActionList", "mergeJoinCondition"):
             if query.get(field) is not None:
                 raise Refused("HOOP206", "The statement, or a part of it, writes.")
@@ -271,10 +272,19 @@ class Tracer(ExpressionTracer):
     def _functions(self, entry: Node, scope: Scope) -> tuple[Flow[ColumnRef], ...]:
         flows: list[Flow[ColumnRef]] = []
         for function in entry.nodes("functions"):
-            flows += [self.flow(function["funcexpr"], scope)] * function.number("funccolcount")
+            flows += self._columns_of(function["funcexpr"], function.number("funccolcount"), scope)
         if entry.flag("funcordinality"):
             flows.append(NOTHING)
         return tuple(flows)
+
+    def _columns_of(self, call: Any, count: int, scope: Scope) -> list[Flow[ColumnRef]]:
+        """The columns of a function in FROM: of one whose body is known each its own, else each all of them."""
+        if type(call) is Node and call.tag == "FUNCEXPR":
+            function = self._facts.functions.get(call.number("funcid"))
+            if function is not None and function.body is not None:
+                columns = self.user_call(self._function(function.oid), call.nodes("args"), scope)
+                return list(columns) if len(columns) == count else [NOTHING.union(*columns)] * count
+        return [self.flow(call, scope)] * count
 
     def _relation(self, oid: int) -> RelationFacts:
         relation = self._facts.relations.get(oid)
@@ -383,13 +393,24 @@ class Tracer(ExpressionTracer):
 
     def field(self, item: Node, scope: Scope) -> Flow[ColumnRef]:
         """``(row).name``: of a whole row of a relation, that column; of anything else, all of it."""
-        row = item["arg"]
-        if type(row) is Node and row.tag == "VAR" and row["varattno"] == "0":
-            home = scope.up(row.number("varlevelsup"))
-            entry = home.range_table[row.number("varno") - 1]
+        relation = self.row_of(item["arg"], scope)
+        if relation is not None:
+            return self._column(relation, item.number("fieldnum")).sources
+        return self.flow(item["arg"], scope)
+
+    def row_of(self, expression: Any, scope: Scope) -> RelationFacts | None:
+        """The relation an expression is a whole row of, through a function's parameter at most."""
+        if type(expression) is not Node:
+            return None
+        if expression.tag == "PARAM":
+            argument = self.bound(expression)
+            return argument.row if argument is not None else None
+        if expression.tag == "VAR" and expression["varattno"] == "0":
+            home = scope.up(expression.number("varlevelsup"))
+            entry = home.range_table[expression.number("varno") - 1]
             if entry.number("rtekind") == _RELATION:
-                return self._column(self._relation(entry.number("relid")), item.number("fieldnum")).sources
-        return self.flow(row, scope)
+                return self._relation(entry.number("relid"))
+        return None
 
     # -- predicates
 
@@ -439,6 +460,7 @@ class Tracer(ExpressionTracer):
             column = self._own_column(one, scope)
             if column is not None and column.lookup and _few_constants(other, array=many):
                 self.functions.add(function.full_name)
+                self.guesses += _guesses(other) if many else 1
                 return column.sources
         return None
 
@@ -470,6 +492,16 @@ def _few_constants(expression: Node, *, array: bool) -> bool:
     if dimensions == 0:
         return True
     return dimensions == 1 and int.from_bytes(octets[16:20], "little") <= _LOOKUP_CONSTANTS
+
+
+def _guesses(expression: Node) -> int:
+    """How many constants a list holds that :func:`_few_constants` took for one; an empty list is a guess all the same."""
+    while expression.tag in ("RELABELTYPE", "ARRAYCOERCEEXPR"):
+        expression = expression["arg"]
+    if expression.tag == "ARRAYEXPR":
+        return max(1, len(expression.nodes("elements")))
+    octets = expression["constvalue"] if expression.tag == "CONST" else None
+    return max(1, int.from_bytes(octets[16:20], "little")) if isinstance(octets, bytes) and len(octets) >= 20 else 1
 
 
 def _shown(query: Node) -> list[Node]:

@@ -31,7 +31,9 @@ NodeSchema: TypeAlias = Mapping[str, frozenset[tuple[str, ...]]]
 Value: TypeAlias = "Node | list[Any] | str | bytes | None"
 
 _LINE = 78
-MAX_DUMP = 8 * 2**20
+MAX_DUMP = 4 * 2**20
+"""Characters of one tree. Within the limits of the offline reader the largest measured has 1.8 million."""
+
 _TOKEN = re.compile(r"[(){}]|(?:\\.|[^ \n(){}\\])+|\\", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _LIST_MARKS = frozenset("iobx")
@@ -79,13 +81,13 @@ class Node(dict[str, Any]):
 
 def unwrap(dump: str) -> str:
     """Undo the server's line wrapping, or refuse where it cut through a token."""
-    ascii_only = dump.isascii()
-    for line in dump.split("\n"):
-        if len(line) * 4 < _LINE:
-            continue
-        size = len(line) if ascii_only else len(line.encode())
-        if size > _LINE or (size == _LINE and " " not in line[1:]):
-            raise _unreadable("a line of the dump was cut through a token", code="HOOP208")
+    lines = dump.split("\n") if dump.isascii() else dump.encode().split(b"\n")
+    sizes = list(map(len, lines))
+    if max(sizes) >= _LINE:
+        blank = " " if isinstance(lines[0], str) else b" "
+        for line, size in zip(lines, sizes, strict=True):
+            if size > _LINE or (size == _LINE and blank not in line[1:]):
+                raise _unreadable("a line of the dump was cut through a token", code="HOOP208")
     return dump.replace("\n", " ")
 
 
@@ -95,9 +97,14 @@ def read(dump: str, schema: NodeSchema) -> Value:
     Raises:
         Refused: HOOP211 on anything this major version does not print; HOOP207 when nested too deep to walk.
     """
-    if len(dump) > MAX_DUMP:  # reading blocks the event loop, and the tree may be 550 times the statement
-        raise Refused("HOOP207", "PostgreSQL's analysis of the statement is too large to read.")
+    check_size(dump)
     return read_unwrapped(unwrap(dump), schema)
+
+
+def check_size(dump: str) -> None:
+    """Refuse (HOOP207) a dump that would take long to read: it may be 550 times the statement."""
+    if len(dump) > MAX_DUMP:
+        raise Refused("HOOP207", "PostgreSQL's analysis of the statement is too large to read.")
 
 
 def read_unwrapped(text: str, schema: NodeSchema) -> Value:
@@ -175,8 +182,14 @@ def _node(words: Iterator[str], schema: NodeSchema) -> Node:
             raise _unreadable(f"a field of {tag} has no name")
         count += 1
         word = next(words)
-        # Most values are bare words: those are taken here, everything else by the general rule.
-        value = word if word[0] not in _SPECIAL and "\\" not in word else _value(word, words, schema)
+        # Most values are bare words or nothing: those are taken here, everything else by the general rule.
+        value: Value
+        if word == "<>":
+            value = None
+        elif word[0] not in _SPECIAL and "\\" not in word:
+            value = word
+        else:
+            value = _value(word, words, schema)
         following = next(words)
         if following == "[":
             # A datum: its length, then its bytes. Only these fields print one.

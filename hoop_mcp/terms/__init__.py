@@ -19,15 +19,29 @@ from hoop_mcp.terms.call import (
     ToolCall,
     WhoAmI,
 )
-from hoop_mcp.terms.decision import ColumnMask, Decision, Effect, Limits, MaskOption, Operator
+from hoop_mcp.terms.decision import Budget, ColumnMask, Decision, Effect, Limits, MaskOption, Operator
 from hoop_mcp.terms.event import Event, EventKind, Receipt
 from hoop_mcp.terms.outcome import Answer, Outcome, Refusal
-from hoop_mcp.terms.statement import Analysis, ColumnRef, Form, OutputColumn, RelationName, Statement, Token, Verb
+from hoop_mcp.terms.statement import (
+    Analysis,
+    ColumnRef,
+    Explain,
+    Form,
+    Groups,
+    OutputColumn,
+    RelationName,
+    Request,
+    Show,
+    Statement,
+    Token,
+    Verb,
+)
 
 __all__ = [
     "Analysis",
     "Answer",
     "Ask",
+    "Budget",
     "Client",
     "ColumnMask",
     "ColumnRef",
@@ -37,7 +51,9 @@ __all__ = [
     "Effect",
     "Event",
     "EventKind",
+    "Explain",
     "Form",
+    "Groups",
     "JsonValue",
     "Limits",
     "ListDatabases",
@@ -51,8 +67,10 @@ __all__ = [
     "Receipt",
     "Refusal",
     "RelationName",
+    "Request",
     "RunSql",
     "SearchSchema",
+    "Show",
     "Statement",
     "Token",
     "ToolCall",

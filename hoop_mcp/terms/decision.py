@@ -48,7 +48,10 @@ class ColumnMask:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The smallest limits among the rules that matched; None where no rule sets one. Bytes and milliseconds."""
+    """The strictest limits among the rules that matched; None where no rule sets one. Bytes and milliseconds.
+
+    The strictest is the smallest, but of ``min_group`` the largest.
+    """
 
     max_rows: int | None = None
     max_bytes: int | None = None
@@ -57,11 +60,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What one rule lets one principal use in a stretch of time; None where it does not limit.
+
+    ``rows`` are answered, ``lookups`` are constants a lookup column is compared with, ``failures`` are statements on
+    personal data that ended in an error. ``window_s`` is in seconds.
+    """
+
+    rule: str
+    window_s: int
+    rows: int | None = None
+    lookups: int | None = None
+    failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The policy decision point's answer for one analysed statement under one mandate.
 
     ``rules`` are the ids of the rules that decided, ``because`` their words, in the same order, strictest first.
     ``masks`` has one place per output column: None where nothing personal is shown. ``code`` is None on allow.
+    ``budgets`` are those of the rules that matched, by rule; each of them must hold.
     ``instead`` tells the agent what to do about a deny or hold. ``shadow`` is what policies in observe mode would
     have said: journaled beside, never enforced.
     """
@@ -74,4 +93,5 @@ class Decision:
     code: str | None = None
     instead: str = ""
     reviewers: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     shadow: Decision | None = None

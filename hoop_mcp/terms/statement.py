@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class Verb(IntEnum):
@@ -66,7 +66,7 @@ class Statement:
     ``sql`` is the agent's text, byte for byte: it is what is analysed and what runs. ``relations`` are named in it,
     common table expressions left out; ``words`` are all its identifiers, folded as PostgreSQL folds them; ``tokens``
     are what :func:`hoop_mcp.sql.template.template` makes the clear text of the journal from. ``parameters`` is the
-    highest ``$n``.
+    highest ``$n``. ``locks`` is whether it locks rows (FOR UPDATE, FOR SHARE).
     """
 
     sql: str = field(repr=False)
@@ -76,6 +76,41 @@ class Statement:
     tokens: tuple[Token, ...] = field(repr=False)
     has_literals: bool
     parameters: int
+    locks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """The plan of a statement. ``statement`` is the exact slice of the agent's text behind EXPLAIN and its options.
+
+    ``analyze`` is whether it is to be run and measured. ``omitted`` are the options asked for that no plan here honours,
+    as they are told to the agent ("BUFFERS", "FORMAT JSON").
+    """
+
+    statement: Statement
+    analyze: bool
+    omitted: tuple[str, ...]
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """What was asked, for the journal."""
+        words = ("EXPLAIN", "ANALYZE") if self.analyze else ("EXPLAIN",)
+        return (*(Token("k", word) for word in words), *self.statement.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """One vouched setting of the session, spelled as PostgreSQL spells it; never the agent's own spelling."""
+
+    setting: str
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """What was asked, for the journal."""
+        return (Token("k", "SHOW"), Token("k", self.setting))
+
+
+Request: TypeAlias = Statement | Explain | Show
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +128,30 @@ class OutputColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """What is known of the people behind the rows of a statement that aggregates over people.
+
+    ``counted`` are the output columns (0-based) that say of how many different people each row is made; a minimum must be
+    reached in every one of them. It is empty where they cannot be told: then ``uncounted`` says why and ``instead`` what
+    to write. ``single`` marks a count over what a key narrows to one row, with a further question about that row.
+    """
+
+    counted: tuple[int, ...] = ()
+    uncounted: str = ""
+    instead: str = ""
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """How a statement uses the data: shown (see ``columns``), probed, or looked up.
 
     A *probe* steers which rows come back, their order, their number, or whether an error is raised. A *lookup* is an
     equality of a catalogued lookup column with constants. ``relations`` are named in the statement, ``behind`` are
-    reached through views, rules and children; both as ``schema.table``.
+    reached through views, rules and children; both as ``schema.table``. ``locks`` is whether rows are locked.
+    ``unnamed`` is whether carrying it out involves anything it does not name itself (the body of a view or function,
+    children, row security): its plan would tell of that, so unknown counts as yes. ``guesses`` is the number of constants
+    that lookup columns are compared with. ``groups`` is None where nothing is aggregated over people.
     """
 
     verb: Verb
@@ -110,6 +163,10 @@ class Analysis:
     functions: frozenset[str]
     bounded: bool = False
     reads: frozenset[ColumnRef] = frozenset()
+    locks: bool = False
+    unnamed: bool = True
+    guesses: int = 0
+    groups: Groups | None = None
 
     @property
     def shown(self) -> frozenset[ColumnRef]:

@@ -15,7 +15,10 @@ MATCHES_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class DescribedColumn:
-    """A column as an agent may know it: no default, no statistics. ``category`` is None where it is not personal."""
+    """A column as an agent may know it: no default, no statistics. ``category`` is None where it is not personal.
+
+    ``references`` is the column a foreign key leads to, ``schema.table.column``.
+    """
 
     name: str
     type_name: str
@@ -24,6 +27,7 @@ class DescribedColumn:
     category: str | None
     lookup: bool
     comment: str | None = field(default=None, repr=False)
+    references: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +77,27 @@ def matches(
     }
 
 
-def table(database: str, relation: DescribedRelation) -> dict[str, JsonValue]:
-    """One table with its columns in order."""
+def table(
+    database: str, relation: DescribedRelation, masks: Mapping[str, str], open_tables: Iterable[str]
+) -> dict[str, JsonValue]:
+    """One table with its columns in order.
+
+    Args:
+        database: its name.
+        relation: the table.
+        masks: by category, see :func:`hoop_mcp.policy.reach.standing_masks`.
+        open_tables: a foreign key to any other table is not told.
+    """
+    listed = frozenset(open_tables)
     body: dict[str, JsonValue] = {
         "status": "ok",
         "database": database,
         "table": relation.full_name,
         "kind": relation.kind,
-        "columns": [{"name": column.name, **_column(column, brief=False)} for column in relation.columns],
+        "columns": [
+            {"name": column.name, **_column(column, brief=False), **_further(column, masks, listed)}
+            for column in relation.columns
+        ],
     }
     if relation.comment:
         body["comment"] = relation.comment
@@ -104,6 +121,15 @@ def standing(
         "limits": dict(limits),
         "masking_engine": engine,
     }
+
+
+def _further(column: DescribedColumn, masks: Mapping[str, str], listed: frozenset[str]) -> dict[str, JsonValue]:
+    told: dict[str, JsonValue] = {}
+    if column.category is not None and column.category != "none":
+        told["mask"] = masks.get(column.category, "by policy")  # not listed: made of several categories
+    if column.references is not None and column.references.rpartition(".")[0] in listed:
+        told["references"] = column.references
+    return told
 
 
 def _column(column: DescribedColumn, *, brief: bool) -> dict[str, JsonValue]:

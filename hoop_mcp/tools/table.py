@@ -102,7 +102,7 @@ def _name(name: str, says: str, *, required: bool = False) -> Argument:
 
 _SQL = Argument(
     "sql",
-    _string("One PostgreSQL SELECT statement; values as $1, $2."),
+    _string("One PostgreSQL SELECT, or EXPLAIN of one, or SHOW; values as $1, $2."),
     lambda value: arguments.statement("sql", value),
     required=True,
 )
@@ -166,7 +166,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "describe_table",
         "Describe a table",
-        "One table's columns, types and keys, and for personal columns their category and the mask they get.",
+        "One table's columns, types, keys and foreign keys, and for personal columns their category and the mask they "
+        "get when selected plainly; 'by policy' means that it depends on the statement: explain tells.",
         (_name("table", "Its name, or schema.name.", required=True), _DATABASE),
         lambda taken: DescribeTable(**taken),  # type: ignore[arg-type]  # as above
     ),

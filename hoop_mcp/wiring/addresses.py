@@ -28,8 +28,12 @@ def embedded_login(database: str, login: Login) -> str:
 
 
 @asynccontextmanager
-async def addresses(database: DatabaseSettings) -> AsyncIterator[Mapping[Login, str]]:
+async def addresses(database: DatabaseSettings, *, full_alone: bool = False) -> AsyncIterator[Mapping[Login, str]]:
     """The DSN of each login, for as long as the context lasts (an embedded server runs that long).
+
+    Args:
+        database: whose.
+        full_alone: read ``dsn`` alone and use it for both: for looking at the database before the clean login exists.
 
     Raises:
         SettingsError: a variable or file is missing or empty; the message names it, never its content.
@@ -46,9 +50,29 @@ async def addresses(database: DatabaseSettings) -> AsyncIterator[Mapping[Login, 
         finally:
             await asyncio.to_thread(server.stop)
         return
+    if full_alone:
+        yield dict.fromkeys(Login, _read(database.dsn))
+        return
     if database.clean_dsn is None:
         raise SettingsError((f"database {database.name}: clean_dsn is missing",))
-    yield {Login.FULL: _read(database.dsn), Login.CLEAN: _read(database.clean_dsn)}
+    faults: list[str] = []
+    found: dict[Login, str] = {}
+    for login, reference in ((Login.FULL, database.dsn), (Login.CLEAN, database.clean_dsn)):
+        try:
+            found[login] = _read(reference)
+        except SettingsError as error:
+            faults += (f"database {database.name}: the {login.value} login: {fault}" for fault in error.faults)
+    if faults:
+        raise SettingsError(tuple(faults))
+    yield found
+
+
+def references(database: DatabaseSettings) -> Mapping[Login, str]:
+    """Where the address of each login is kept, as messages name it: ``dsn, ${env:SHOP_DSN}``."""
+    named = {Login.FULL: f"dsn, {database.dsn}"}
+    if database.clean_dsn is not None:
+        named[Login.CLEAN] = f"clean_dsn, {database.clean_dsn}"
+    return named
 
 
 def _read(reference: Reference) -> str:

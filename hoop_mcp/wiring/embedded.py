@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from hoop_mcp.wiring.addresses import embedded_login
 from hoop_mcp.wiring.judging import install_logins
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from hoop_mcp.policy.rules import PolicySet
@@ -67,6 +67,23 @@ async def embedded_database(folder: Path, name: str) -> AsyncIterator[EmbeddedDa
         yield EmbeddedDatabase(name, server.version, server.dsn(name), fresh)
     finally:
         await asyncio.to_thread(server.stop)
+
+
+@contextmanager
+def kept_running(folder: Path) -> Iterator[None]:
+    """Keep the server on *folder* running, whoever else comes and goes.
+
+    Raises:
+        DatabaseUnavailable: the server does not start.
+    """
+    try:
+        server = EmbeddedPostgres(folder).start()
+    except EmbeddedPostgresError as error:
+        raise DatabaseUnavailable(str(error)) from None
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 async def drop_database(folder: Path, name: str) -> None:

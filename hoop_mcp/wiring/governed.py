@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from hoop_mcp.adapters.postgres import PostgresDatabase
+from hoop_mcp.adapters.postgres_checks import worth_telling
 from hoop_mcp.errors import SettingsError
 from hoop_mcp.policy.grants import RelationColumns
-from hoop_mcp.wiring.addresses import addresses
+from hoop_mcp.wiring.addresses import addresses, references
+from hoop_mcp.wiring.naming import unknown_names
+from hoop_mcp.wiring.policies import read_governance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,9 +26,9 @@ _KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table", "v": "vi
 
 @asynccontextmanager
 async def open_databases(
-    settings: Settings, catalogues: Mapping[str, Catalogue], *, only: str | None = None
+    settings: Settings, catalogues: Mapping[str, Catalogue], *, only: str | None = None, full_alone: bool = False
 ) -> AsyncIterator[Mapping[str, PostgresDatabase]]:
-    """Every database of the settings (or one), connected; closed at the end.
+    """Every database of the settings (or one), connected; closed at the end. For *full_alone* see :func:`addresses`.
 
     Raises:
         SettingsError: an address is missing.
@@ -35,9 +39,13 @@ async def open_databases(
         for database in settings.databases:
             if only is not None and database.name != only:
                 continue
-            dsns = await stack.enter_async_context(addresses(database))
+            dsns = await stack.enter_async_context(addresses(database, full_alone=full_alone))
             connected = await PostgresDatabase.open(
-                database.name, dsns, search_path=database.search_path, catalogue=catalogues[database.name]
+                database.name,
+                dsns,
+                search_path=database.search_path,
+                catalogue=catalogues[database.name],
+                references=references(database),
             )
             stack.push_async_callback(connected.close)
             opened[database.name] = connected
@@ -51,21 +59,38 @@ async def check_logins(databases: Mapping[str, PostgresDatabase], accepted: Sequ
         The findings that settings accept, for the journal.
 
     Raises:
-        SettingsError: one line for each other finding, with the SQL that mends it.
+        SettingsError: one line for each other finding that is worth telling, with the mend.
     """
     taken: list[Finding] = []
     faults: list[str] = []
     for name, database in databases.items():
-        for finding in await database.findings():
-            if finding.risk in accepted:
-                taken.append(finding)
-            else:
-                faults.append(
-                    f"database {name}: the {finding.login} login {finding.what} ({finding.risk}). Mend: {finding.mend}"
-                )
+        findings = await database.findings()
+        taken += (finding for finding in findings if finding.risk in accepted)
+        faults += (
+            f"database {name}: the {finding.login} login {finding.what} ({finding.risk}). Mend: {finding.mend}"
+            for finding in worth_telling(findings, accepted)
+            if finding.risk not in accepted
+        )
     if faults:
         raise SettingsError(tuple(faults))
     return tuple(taken)
+
+
+async def check_names(settings: Settings, databases: Mapping[str, PostgresDatabase]) -> tuple[str, ...]:
+    """Compare the names in catalogues and policies with what the databases have.
+
+    Returns:
+        What is unknown and closes nothing, one line each, for whoever watches the server.
+
+    Raises:
+        SettingsError: every restriction of what does not exist: the real thing would lie open.
+    """
+    reading = await asyncio.to_thread(read_governance, settings)
+    unknown = unknown_names(settings, reading, {name: await database.names() for name, database in databases.items()})
+    found = sorted(each for some in unknown.values() for each in some)
+    if opens := tuple(str(each.fault) for each in found if each.opens):
+        raise SettingsError(opens)
+    return tuple(str(each.fault) for each in found)
 
 
 async def relation_columns(database: PostgresDatabase) -> tuple[RelationColumns, ...]:

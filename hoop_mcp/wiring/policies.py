@@ -85,7 +85,8 @@ def read_files(paths: Iterable[Path], *, catalogues: Mapping[str, Path] | None =
     reading = Reading()
     for path in (*files_under(paths), *(catalogues or {}).values()):
         _read(path, reading)
-    reading.faults += faults_together(reading.policies, described(reading, catalogues))
+    databases = None if catalogues is None else frozenset(catalogues)
+    reading.faults += faults_together(reading.policies, described(reading, catalogues), databases)
     if reading.policies:
         for tests in reading.tests.values():
             reading.faults += unknown_rules(tests, reading.rule_ids)
@@ -107,6 +108,12 @@ def load_policies(folder: Path, *, catalogues: Mapping[str, Path] | None = None)
     if not reading.policies and not faults:
         faults.append(Fault(str(folder), 1, 1, "no policy lies in this folder, so that nothing would be allowed"))
     return Loaded(reading.policy_set(), described(reading, catalogues), tuple(faults))
+
+
+def read_governance(settings: Settings) -> Reading:
+    """The files the settings name, with the places of what stands in them; whatever their faults."""
+    paths = {database.name: Path(database.catalogue) for database in settings.databases}
+    return read_files([Path(settings.policies)], catalogues=paths)
 
 
 def load_governance(settings: Settings) -> tuple[PolicySet, dict[str, Catalogue]]:

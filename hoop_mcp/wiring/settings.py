@@ -33,7 +33,10 @@ def load_settings(config: Path | None = None) -> Settings:
         raw = path.read_bytes()
     except OSError as error:
         why = "there is no such file" if isinstance(error, FileNotFoundError) else "it cannot be read"
-        hint = f"name another with --config or {CONFIG_VARIABLE}, or make one with hoop-mcp init"
+        hint = (
+            f"name another with --config or {CONFIG_VARIABLE}; docs/operations.md says what stands in one, and "
+            "`hoop-mcp demo --dir DIR` makes one to look at"
+        )
         raise SettingsError((f"{path}: {why}; {hint}",)) from error
     text, faults = decode(raw, str(path))
     settings = None

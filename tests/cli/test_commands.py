@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,9 @@ import pytest
 from hoop_mcp import __version__, cli
 from hoop_mcp.cli.client_config import CLIENT_NAMES
 from hoop_mcp.cli.endings import ending
-from hoop_mcp.cli.printing import plain, table_lines
+from hoop_mcp.cli.printing import plain, print_table, table_lines, terminal_width
 from hoop_mcp.errors import JournalUnavailable, NotBuiltYet, SettingsError
-from hoop_mcp.onboarding import clients
+from hoop_mcp.onboarding import clients, demo
 
 SECRET = "postgres://agent:hunter2@db/shop"
 
@@ -213,3 +215,87 @@ def test_a_file_that_cannot_be_merged_without_loss_is_left_as_it_is(capsys, home
     assert "left as it is" in err.replace("left as it\nis", "left as it is")
     assert path.read_bytes() == text
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_missing_settings_are_told_without_advice_that_is_not_built(capsys, tmp_path):
+    for args in (("doctor",), ("policy", "explain", "--database", "shop", "--as", "x", "SELECT 1")):
+        code, out, err = run(capsys, *args, "--config", str(tmp_path / "none.yaml"))
+        assert (code, out) == (2, ""), args
+        assert "there is no such file" in err
+        assert "init" not in err
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_mend_and_no_fault_of_ours(capsys, tmp_path):
+    source = tmp_path / "a.csv"
+    source.write_text("a\n1\n")
+    code, out, err = run(capsys, "mask", str(source), "--findings", str(tmp_path / "gone" / "f.jsonl"))
+    assert (code, out) == (2, "")
+    assert f"there is no folder {tmp_path / 'gone'}" in err
+    code, _, err = run(capsys, "demo", "--dir", "/proc/x")
+    assert code == 2
+    assert err.startswith("/proc/x cannot be made")
+    assert "fault of hoop-mcp" not in err
+    assert ending(PermissionError(13, "Permission denied", "/some/where")) == 2
+    assert capsys.readouterr().err == "/some/where: permission denied\n"
+
+
+@pytest.mark.parametrize("name", ["policy diff", "policy replay", "journal proof", "journal erase"])
+def test_a_part_of_a_group_that_comes_later_is_told_by_its_whole_name(capsys, name):
+    assert run(capsys, *name.split(), "7") == (2, "", f"not built yet: {name}\n")
+
+
+def test_the_schemas_for_editors_are_in_the_help_of_policy(capsys):
+    assert "  schema " in run(capsys, "policy", "--help")[1]
+
+
+def test_a_kind_of_entry_that_there_is_not_is_a_usage_error(capsys, tmp_path):
+    code, out, err = run(capsys, "journal", "tail", "--journal", str(tmp_path / "j.db"), "--kind", "nonsense")
+    assert (code, out) == (2, "")
+    assert "policy.load" in err
+
+
+def test_a_table_is_as_wide_as_columns_says(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "12")
+    print_table(("name", "n"), [("a-long-name-indeed", 7), ("b", 8)], width=terminal_width())
+    assert capsys.readouterr().out.splitlines() == ["name…", "a-long-name…", "b…"]
+    monkeypatch.delenv("COLUMNS")
+    assert terminal_width() is None
+
+
+def test_the_demo_is_told_once_as_one_document_and_ends_with_its_input(capsys, tmp_path, monkeypatch):
+    async def prepare(folder, say):
+        (folder / "made").write_text("")
+        return "about"
+
+    async def steps(folder):
+        return [demo.Step("masked-read", ok=True, detail="d", lines=("l",))]
+
+    held = []
+
+    @contextlib.contextmanager
+    def running(folder):
+        held.append(folder)
+        yield
+
+    monkeypatch.setattr(demo, "prepare", prepare)
+    monkeypatch.setattr(demo, "run", steps)
+    monkeypatch.setattr("hoop_mcp.wiring.embedded.kept_running", running)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    with Path("/dev/null").open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        code, out, _ = run(capsys, "demo", "--serve", "--json")
+        assert code == 0
+        document = json.loads(out)
+        assert document["steps"][0]["ok"]
+        assert document["client"]["mcpServers"]["hoop"]["args"][0] == "serve"
+        assert list(tmp_path.iterdir()) == []
+        assert len(held) == 1
+        (tmp_path / "a demo").mkdir()
+        code, out, _ = run(capsys, "demo", "--dir", "a demo")
+    pasted = [shlex.split(line) for line in out.splitlines() if line.startswith("  /")]
+    assert len(pasted) >= 4
+    for command in pasted:
+        assert Path(command[0]).is_file()
+        assert "--config" in command
+        assert "a demo/hoop.yaml" in command

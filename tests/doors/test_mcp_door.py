@@ -17,6 +17,8 @@ from mcp.types import Implementation, JSONRPCResponse
 
 from hoop_mcp.doors import logs, splice, stdio
 from hoop_mcp.doors.mcp import build_server
+from hoop_mcp.doors.opening import AT_LATEST, Opening
+from hoop_mcp.errors import DatabaseUnavailable, JournalHeld, JournalUnavailable, SettingsError
 from hoop_mcp.terms import DescribeTable, Malformed, RunSql
 from hoop_mcp.tools import TOOLS
 
@@ -217,7 +219,41 @@ async def test_a_gate_that_does_not_open_refuses_the_waiting_call_and_ends_the_s
         async with Client(server, mode=mode) as connected:
             said.append(text(await connected.call_tool("whoami", {})))
             await anyio.sleep(5)
-    assert said == ["HOOP199: The gateway could not start (call c1). Tell the operator."]
+    assert said[0].startswith("HOOP199: The gateway could not start (call c1). Tell the operator")
+    assert fake.SECRET not in said[0]
+    assert ended.group_contains(RuntimeError, depth=None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (JournalHeld(fake.SECRET), "HOOP601: Another hoop-mcp server holds this journal"),
+        (JournalUnavailable(fake.SECRET), "HOOP601: The journal could not be opened."),
+        (DatabaseUnavailable(fake.SECRET), "HOOP501: The database could not be reached"),
+        (SettingsError((fake.SECRET,)), "HOOP199: The gateway's settings are not fit to serve."),
+    ],
+)
+async def test_the_waiting_call_learns_what_kept_the_gate_and_not_the_operators_words(gate, failure, says):
+    server = build_server(fake.opening(gate, fails=failure))
+    said = []
+    with pytest.raises(BaseExceptionGroup):  # noqa: PT012 - as above
+        async with Client(server) as connected:
+            said.append(text(await connected.call_tool("whoami", {})))
+            await anyio.sleep(5)
+    assert said[0].startswith(says)
+    assert fake.SECRET not in said[0]
+
+
+@pytest.mark.anyio
+async def test_the_gate_opens_though_nobody_says_a_word_and_input_that_ends_waits_for_it(gate):
+    async with Opening(fake.opening(gate)).running():
+        pass
+    assert gate.closed
+    failing = Opening(fake.opening(gate, fails=RuntimeError("no")))
+    with pytest.raises(BaseExceptionGroup) as ended:
+        async with failing.running():
+            await anyio.sleep(AT_LATEST * 20)
     assert ended.group_contains(RuntimeError, depth=None)
 
 

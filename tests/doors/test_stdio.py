@@ -230,7 +230,7 @@ def test_a_gate_that_does_not_open_answers_the_waiting_call_and_ends_the_process
     client = raw("--fails")
     client.handshake()
     text = client.query("rows 1")["result"]["content"][0]["text"]
-    assert text.startswith("HOOP199: The gateway could not start")
+    assert text.startswith("HOOP199: The gateway's settings are not fit to serve.")
     assert client.process.wait(WAIT) == 2
     assert client.process.stderr.read().decode().rstrip().endswith("hoop.yaml:1:1: no")
 

@@ -72,11 +72,11 @@ class Deployment:
         }
 
     @asynccontextmanager
-    async def client(self, mode="auto", command=(sys.executable, "-m", "hoop_mcp")):
+    async def client(self, mode="auto", command=(sys.executable, "-m", "hoop_mcp"), environment=None):
         parameters = StdioServerParameters(
             command=command[0],
             args=[*command[1:], "serve", "--config", str(self.settings)],
-            env=self.environment,
+            env=environment or self.environment,
         )
         with self.stderr.open("a") as errors:
             async with Client(stdio_client(parameters, errlog=errors), mode=mode) as client:

@@ -67,7 +67,8 @@ def test_a_name_whose_work_has_not_landed_says_so(run, filled, arguments):
     assert "not built yet" in err
 
 
-def test_the_tail_is_a_table_a_person_can_read(run, filled):
+def test_the_tail_is_a_table_a_person_can_read(run, filled, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = run("tail", "-n", "2", "--journal", filled.path)
     head, intent, outcome = out.splitlines()
     assert code == 0

@@ -227,8 +227,8 @@ def test_a_plan_and_an_answer_cross_the_wire_unchanged(detector):
     )
     laid = plan(tuple(OutputColumn(name, "text") for name in "abc"), masks)
     columns = [["+49 171 2345678"], ["joe@example.com"], [None]]
-    again, sent = wire.read_request(wire.request(laid, columns))
-    assert again == laid
+    told, sent = wire.read_request(wire.request(laid, columns))
+    assert wire.read_plan(told) == laid
     assert sent == columns
     masked = mask_columns(laid, columns, finder=detector, key=KEY)
     assert wire.read_reply(wire.reply(masked)) == masked

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from presidio_analyzer import predefined_recognizers as shipped
 
-from hoop_mcp.masking import detect, recognizers
+from hoop_mcp.masking import detect, recognizers, views
 from hoop_mcp.masking.detect import DetectionFailedError, Detector
+from hoop_mcp.masking.gates import Gates
 from hoop_mcp.masking.recognizers import IBAN, PHONE, RULES, Evidence
 from hoop_mcp.masking.spans import replaced
 
@@ -166,7 +168,7 @@ def test_nothing_presidio_finds_in_a_single_cell_is_lost(detector):
 def test_every_gate_opens_for_what_its_recognizer_matches():
     """Matches drawn from Presidio's own patterns, each asked of the gate that would have had to let it through."""
     rules = [rule for rule in RULES if rule.entity not in {"IP_ADDRESS", "UK_POSTCODE", "IT_FISCAL_CODE"}]
-    gates = detect._Gates([rule.gate for rule in rules])
+    gates = Gates([rule.gate for rule in rules])
 
     def asks(pattern, rule, n):
         recognizer = getattr(shipped, rule.recognizer)(supported_language=rule.language)
@@ -207,6 +209,74 @@ def test_the_gates_of_the_longest_patterns_open_too(detector):
         if oracle.analyze(text, [entity], None):
             assert entities(detector, text) == [entity]
     assert entities(detector, "12 SW1A 1AA", "postcode") == ["UK_POSTCODE"]
+
+
+SHAPES = st.sampled_from(
+    """706-78-8495 54769630Y RSSMRA85T10A562S 131052-308T 278016626048691 10.7.1.254 fe80::1 aa:bb:cc:dd:ee:ff
+    4010232137 123456789 DE89370400440532013000 4111111111111111 joe@example.com joe%40example.com A12345678
+    +49-30-901820 passport nhs 76543210001 61234567890123456 8501011234567 a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6""".split()  # noqa: SIM905 - a list of words reads best as words
+)
+PIECES = st.lists(SHAPES | st.text(max_size=6), max_size=4).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES | SHAPES, min_size=1, max_size=8))
+def test_what_opens_for_a_text_opens_for_the_block_it_stands_in(detector, texts):
+    of_block = set(detector._gates.open("\n".join(texts)))
+    for text in texts:
+        assert of_block.issuperset(detector._gates.open(text))
+
+
+def test_a_gate_that_knows_a_newline_from_an_edge_would_be_lost_in_a_block():
+    """The law above depends on how gates are written."""
+    gates = Gates([r"\Ab"])
+    assert gates.open("b") == [0]
+    assert gates.open("a\nb") == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(PIECES, min_size=2, max_size=detect.VOTE_LEAST - 1, unique=True))
+def test_a_cell_is_read_the_same_alone_and_in_a_column(detector, texts):
+    assert detector.scan("", texts) == [detector.scan("", [text])[0] for text in texts]
+
+
+@pytest.mark.parametrize("size", [1, 2, 31, 32, 33, 64, 200])
+@pytest.mark.parametrize("every", [1, 2, 40, 1000])
+@pytest.mark.parametrize("length", [0, 300])
+def test_a_text_worth_yielding_is_yielded_in_every_block(size, every, length):
+    gates = Gates(["a", "b", "c"], [[0], [1, 2]])
+    texts = [("abc"[n % 3] if n % every == every - 1 else "-") + "." * length for n in range(size)]
+    seen = {(i, gate) for which, opened in gates.sift(texts, worth=frozenset({0, 2})) for i in which for gate in opened}
+    expected = {(i, "ac".index(text[0]) * 2) for i, text in enumerate(texts) if text[0] in "ac"}
+    assert {(i, gate) for i, gate in seen if gate != 1} == expected
+    loose = [which for which, _ in gates.sift(texts, worth=frozenset({0, 2}), loose=frozenset({0}))]
+    assert {i for i, _ in expected} <= {i for which in loose for i in which}
+
+
+def test_every_gate_is_in_exactly_one_set():
+    gates = [gate for gates in detect._gate_sets() for gate in gates]
+    assert sorted(gates) == list(range(len(RULES) + len(recognizers.OWN_GATES) + 3))
+
+
+def test_every_look_alike_is_swapped_and_none_hides_another_view():
+    for point, plain in views._swaps().items():
+        assert views.in_place(chr(point)) == plain
+        assert views.decoded(chr(point)) in {None, plain}
+
+
+def test_gates_in_sets_of_their_own_do_not_multiply_each_others_states():
+    """On identifiers never seen before, RE2 spends its time building automata: the product of a set's patterns."""
+    patterns = [rule.gate for rule in RULES] + [gate for _, gate in recognizers.OWN_GATES]
+    apart = [[n for n in gates if n < len(patterns)] for gates in detect._gate_sets()]
+    cells = [f"{0x9E3779B97F4A7C15F39CC0605CEDC835 * n % (1 << 106):032x}" for n in range(1, 1001)]
+
+    def seconds(gates):
+        began = time.process_time()
+        for cell in cells:
+            gates.open(cell)
+        return time.process_time() - began
+
+    assert seconds(Gates(patterns, apart)) < seconds(Gates(patterns)) / 2
 
 
 PLANTED = [
@@ -264,10 +334,13 @@ def test_a_pattern_out_of_time_is_an_error_and_not_a_clean_text(detector, monkey
 
 
 def test_an_engine_that_gives_up_is_an_error_and_not_a_clean_text():
-    gates = detect._Gates(["x"])
-    gates._match = lambda _text: []
+    gates = Gates(["x", "y"], [[0], [1]])
+    gates._sets[1]._match = lambda _text: []
     with pytest.raises(DetectionFailedError):
         gates.open("anything")
+    for texts in (["anything"], ["anything", "else"]):
+        with pytest.raises(DetectionFailedError):
+            list(gates.sift(texts, worth=frozenset({0, 1})))
 
 
 def test_a_validator_that_breaks_on_a_match_counts_as_a_find(monkeypatch):

@@ -8,9 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hoop_mcp.adapters import mask_worker
+from hoop_mcp.adapters import mask_worker, mask_worker_main
 from hoop_mcp.adapters.mask_worker import MaskWorker
 from hoop_mcp.errors import Refused
+from hoop_mcp.masking import wire
+from hoop_mcp.masking.detect import Detector
 from hoop_mcp.masking.plan import plan
 from hoop_mcp.terms import ColumnMask, Operator, OutputColumn
 
@@ -33,7 +35,7 @@ async def worker(anyio_backend):
 
 
 async def pid_of(worker):
-    return (await worker._process()).pid
+    return (await worker._running()).process.pid
 
 
 async def turn_taken(worker):
@@ -78,7 +80,7 @@ async def test_a_worker_killed_in_the_middle_of_a_call_refuses_it_and_the_next_c
 
 
 async def test_a_worker_that_died_while_idle_is_replaced_before_the_next_call(worker):
-    process = await worker._process()
+    process = (await worker._running()).process
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
     assert (await worker.mask(TEXT, [("joe@example.com",)])).body_rows == b'[["[EMAIL_ADDRESS]"]]'
@@ -161,3 +163,124 @@ async def test_a_closed_worker_refuses(monkeypatch):
     await closed.close()
     with pytest.raises(Refused):
         await closed.mask(TEXT, [("joe@example.com",)])
+
+
+FAKE = """
+import os
+def read():
+    head = os.read(0, 4)
+    if not head: raise SystemExit
+    left = int.from_bytes(head, "big")
+    while left: left -= len(os.read(0, left))
+def frame(payload): return len(payload).to_bytes(4, "big") + payload
+def answer(text): return frame((38).to_bytes(4, "big") + b'{"names":[],"counts":[],"failed":[]}  ' + text)
+read(); os.write(1, frame(b"ready"))
+"""
+"""A worker that misbehaves as the rest of its text says; its answers are what it is told to say, not masks."""
+
+
+async def asked(monkeypatch, behaviour, **limits):
+    """What two calls to such a worker end in, and whether the first worker was gone after the first call."""
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + behaviour))
+    fake = await MaskWorker.start(deadline_s=5, key=KEY)
+    pid, said = await pid_of(fake), []
+    for _ in range(2):
+        try:
+            said.append((await fake.mask(TEXT, [("joe@example.com",)], **limits)).body_rows)
+        except Refused as refused:
+            said.append((refused.code, refused.reason))
+    gone = await pid_of(fake) != pid
+    await fake.close()
+    return said, gone
+
+
+STOPPED = "The masking engine stopped while it worked on these rows."
+
+
+async def test_an_answer_that_comes_in_pieces_is_one_answer(monkeypatch):
+    pieces = "\nwhile True:\n    read()\n    for byte in answer(b'[]' * 99): os.write(1, bytes([byte]))"
+    assert await asked(monkeypatch, pieces) == ([b"[]" * 99] * 2, False)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "answer(b'one') + answer(b'two')",  # what is over would be the next call's answer
+        "answer(b'one') + b'x'",
+        "b'\\xff' * 4",  # a frame larger than any may be
+        "frame(b'gibberish')",
+        "answer(b'one')[:-1]; os.write(1, said); raise SystemExit",
+    ],
+)
+async def test_a_worker_that_does_not_say_just_one_answer_is_replaced_and_nothing_of_it_is_shown(monkeypatch, says):
+    assert await asked(monkeypatch, f"\nread()\nsaid = {says}\nos.write(1, said)\nread()") == (
+        [("HOOP701", STOPPED)] * 2,
+        True,
+    )
+
+
+async def test_a_worker_that_speaks_unasked_is_replaced_before_the_next_call(monkeypatch):
+    talks = "\nread(); os.write(1, answer(b'one'))\nread(); os.write(1, answer(b'two'))\nread()"
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + "\nos.write(1, answer(b'zero'))" + talks))
+    fake = await MaskWorker.start(deadline_s=5, key=KEY)
+    worker = await fake._running()
+    while not worker.channel.lost:
+        await asyncio.sleep(0.001)
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + talks))
+    assert (await fake.mask(TEXT, [("joe@example.com",)])).body_rows == b"one"
+    await fake.close()
+    assert worker.process.returncode is not None
+
+
+async def test_a_late_worker_is_killed_even_where_its_client_has_gone(monkeypatch):
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + "\nread()\nread()"))
+    fake = await MaskWorker.start(deadline_s=5, key=KEY)
+    process = (await fake._running()).process
+    call = asyncio.create_task(fake.mask(TEXT, [("joe@example.com",)], timeout_s=0.05))
+    await turn_taken(fake)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    waiting = asyncio.create_task(fake.mask(TEXT, [("joe@example.com",)], timeout_s=0.05))
+    assert await process.wait() != 0
+    with pytest.raises(Refused):
+        await waiting
+    await fake.close()
+
+
+async def test_a_call_that_finds_the_worker_busy_for_too_long_is_refused_and_the_other_one_answered(monkeypatch):
+    slow = "\nimport time\nread(); time.sleep(0.3); os.write(1, answer(b'one'))\nread()"
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + slow))
+    fake = await MaskWorker.start(deadline_s=5, key=KEY)
+    first = asyncio.create_task(fake.mask(TEXT, [("joe@example.com",)]))
+    await turn_taken(fake)
+    with pytest.raises(Refused) as raised:
+        await fake.mask(TEXT, [("joe@example.com",)], timeout_s=0.01)
+    assert "busy" in raised.value.reason
+    assert (await first).body_rows == b"one"
+    await fake.close()
+
+
+async def test_calls_in_flight_are_refused_when_the_worker_is_closed(monkeypatch):
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + "\nread()\nread()"))
+    fake = await MaskWorker.start(deadline_s=5, key=KEY)
+    calls = [asyncio.create_task(fake.mask(TEXT, [("joe@example.com",)])) for _ in range(2)]
+    await turn_taken(fake)
+    await fake.close()
+    reasons = [refused.reason for refused in await asyncio.gather(*calls, return_exceptions=True)]
+    assert reasons == [STOPPED, "The masking engine has been stopped."]
+
+
+async def test_a_plan_is_known_the_second_time_unless_something_was_found_in_its_names():
+    detector, known = Detector(), {}
+    for name, kept in (("note", True), ("joe@example.com", False)):
+        known.clear()
+        payload = wire.request(plan((OutputColumn(name, "text"),), (None,)), [("a joe@example.com", None)])
+        answers = [mask_worker_main._answer(payload, detector, KEY, known) for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert b"joe" not in answers[0]
+        assert bool(known) is kept
+    for n in range(2 * mask_worker_main.KNOWN_PLANS):
+        payload = wire.request(plan((OutputColumn(f"c{n}", "text"),), (None,)), [()])
+        mask_worker_main._answer(payload, detector, KEY, known)
+    assert len(known) <= mask_worker_main.KNOWN_PLANS

@@ -1,5 +1,6 @@
 """Decisions: effect, masks, limits, and what the agent is told."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,9 +14,11 @@ from hoop_mcp.policy.rules import MaskChoice, Mode, Policy, PolicySet, Require
 from hoop_mcp.sql.catalogue import read_catalogue
 from hoop_mcp.terms import (
     Analysis,
+    Budget,
     Client,
     ColumnRef,
     Effect,
+    Groups,
     Limits,
     Mandate,
     Operator,
@@ -109,7 +112,8 @@ def test_a_hold_for_probing_has_the_code_of_probing_and_names_who_decides(build)
     hold = build.rule("wait", HOLD, only_tables=CUSTOMERS, probes_any=["contact"])
     decision = decide(build.policies(build.rule(), hold), build.facts(probes=["contact"]))
     assert (decision.effect, decision.code) == (HOLD, "HOOP312")
-    assert decision.instead.startswith("lead would have to decide")
+    assert decision.instead.startswith("This statement filters, sorts or groups on contact data (customers.contact)")
+    assert "lead would have to decide" in decision.instead
 
 
 def test_a_lookup_not_covered_is_denied(build):
@@ -243,6 +247,39 @@ def test_the_smallest_limit_among_the_matching_rules_wins(build):
     assert decide(build.policies(*rules), build.facts()).limits == Limits(max_rows=10, max_bytes=7, timeout_ms=5)
 
 
+def test_the_strictest_minimum_is_the_largest(build):
+    rules = [build.rule("a", limits=Limits(min_group=3)), build.rule("b", limits=Limits(min_group=9))]
+    facts = build.facts(groups=Groups(counted=(0,)))
+    assert decide(build.policies(*rules), facts).limits.min_group == 9
+
+
+def test_a_minimum_denies_what_does_not_count_people_and_says_what_to_add(build):
+    rules = [build.rule("small", limits=Limits(min_group=5)), build.rule("other")]
+    groups = Groups(uncounted="nothing counts the people", instead="Add a count.")
+    decision = decide(build.policies(*rules), build.facts(groups=groups))
+    assert (decision.effect, decision.code, decision.rules, decision.instead) == (
+        DENY,
+        "HOOP313",
+        ("small",),
+        "Add a count.",
+    )
+    assert decision.because == ("Groups of fewer than 5 people are not shown, and nothing counts the people.",)
+    assert decide(build.policies(build.rule("other")), build.facts(groups=groups)).effect is ALLOW
+    assert decide(build.policies(*rules), build.facts(groups=None)).effect is ALLOW
+
+
+def test_a_count_that_asks_about_one_person_is_denied_without_any_minimum(build):
+    decision = decide(build.policies(build.rule()), build.facts(groups=Groups(counted=(0,), single=True)))
+    assert (decision.effect, decision.code) == (DENY, "HOOP313")
+
+
+def test_the_budgets_of_all_matching_rules_come_along(build):
+    budgets = [Budget("a", 3_600, rows=5), Budget("b", 86_400, lookups=2)]
+    rules = [replace(build.rule(budget.rule), budget=budget) for budget in budgets]
+    rules.append(replace(build.rule("c", only_tables=["public.payments"]), budget=Budget("c", 60)))
+    assert decide(build.policies(*rules), build.facts()).budgets == tuple(budgets)
+
+
 REQUIRED = [
     (Require(reason=True), None, False),
     (Require(reason=True), "  ", False),
@@ -365,3 +402,28 @@ def test_a_restricted_table_is_a_fact_wherever_it_is_reached():
 
 def test_the_reason_stays_out_of_the_repr():
     assert "reason" not in repr(seen())
+
+
+# -- row locks
+
+
+def test_row_locks_are_held_whatever_a_rule_for_reading_allows(build):
+    locking = build.facts(locks=True)
+    allowed = build.policies(build.rule())
+    assert decide(allowed, build.facts()).effect is Effect.ALLOW
+    held = decide(allowed, locking)
+    assert (held.effect, held.code, held.rules) == (Effect.HOLD, "HOOP218", ("open",))
+    assert "FOR UPDATE" in held.instead
+
+
+def test_row_locks_loosen_nothing(build):
+    locking = build.facts(locks=True, probes=["contact"])
+    assert decide(build.policies(build.rule()), locking).code == "HOOP312"
+    assert decide(build.policies(), build.facts(locks=True)).effect is Effect.DENY
+    denied = build.policies(build.rule(), build.rule("never", Effect.DENY, any_tables=["public.customers"]))
+    assert decide(denied, build.facts(locks=True)).effect is Effect.DENY
+
+
+def test_a_rule_that_holds_the_statement_speaks_for_its_row_locks_too(build):
+    held = build.policies(build.rule(), build.rule("ask", Effect.HOLD, any_tables=["public.customers"]))
+    assert decide(held, build.facts(locks=True)) == decide(held, build.facts())

@@ -222,3 +222,5 @@ def test_postgresql_agrees_about_who_may_read_what(databases, granted):
             dsn=dsn,
         )
         assert facts == (True, False, False, False, False, False, False, False, True, True)
+        [(pinned,)] = databases.fetch("SELECT rolconfig FROM pg_roles WHERE rolname = $1", login, dsn=dsn)
+        assert {"temp_file_limit=1GB", "work_mem=16MB", "statement_timeout=60s"} <= set(pinned)

@@ -12,7 +12,7 @@ from hoop_mcp.policy.decide import decide, judge
 from hoop_mcp.policy.facts import Facts, Shown, Use
 from hoop_mcp.policy.matching import hear
 from hoop_mcp.policy.rules import MaskChoice, Mode, Policy, PolicySet, Require, Rule, When
-from hoop_mcp.terms import ColumnMask, ColumnRef, Effect, Limits, Operator, Verb
+from hoop_mcp.terms import Budget, ColumnMask, ColumnRef, Effect, Groups, Limits, Operator, Verb
 
 CATEGORIES = ["contact", "identity", "unclassified"]
 TABLES = ["a.x", "a.y", "b.z"]
@@ -75,7 +75,12 @@ masks = st.lists(
     max_size=3,
     unique_by=lambda choice: choice.category,
 ).map(tuple)
-limits = st.builds(Limits, max_rows=st.none() | st.integers(1, 3), timeout_ms=st.none() | st.integers(1, 3))
+limits = st.builds(
+    Limits,
+    max_rows=st.none() | st.integers(1, 3),
+    timeout_ms=st.none() | st.integers(1, 3),
+    min_group=st.none() | st.integers(2, 4),
+)
 
 
 @st.composite
@@ -85,8 +90,11 @@ def rules(draw, then=None, names_tables=None):
         names_tables = True
     when = draw(whens(names_tables=draw(st.booleans()) if names_tables is None else names_tables))
     deny = effect is Effect.DENY
+    ident = f"r{draw(st.integers(0, 10**9))}"
+    budget = None if deny or draw(st.booleans()) else Budget(ident, 3_600, rows=draw(st.integers(1, 3)))
     return Rule(
-        id=f"r{draw(st.integers(0, 10**9))}",
+        id=ident,
+        budget=budget,
         when=when,
         then=effect,
         because="x",
@@ -111,9 +119,18 @@ OPEN = Rule(
     "x",
     masks=(MaskChoice("contact", Operator.PARTIAL),),
 )
+LIMITED = replace(
+    OPEN,
+    id="open-with-limits",
+    limits=Limits(max_rows=2, timeout_ms=2, min_group=3),
+    budget=Budget("open-with-limits", 3_600, rows=2),
+)
+LIMITED_LESS = replace(
+    LIMITED, id="open-with-less", limits=Limits(min_group=2), budget=Budget("open-with-less", 3_600, rows=3)
+)
 KEEP_ALL = replace(OPEN, id="keep-all", masks=tuple(MaskChoice(each, Operator.KEEP) for each in CATEGORIES))
 rule_lists = st.tuples(
-    st.lists(rules(), max_size=4, unique_by=lambda rule: rule.id), st.sampled_from([[], [OPEN]])
+    st.lists(rules(), max_size=4, unique_by=lambda rule: rule.id), st.sampled_from([[], [OPEN], [LIMITED]])
 ).map(lambda parts: [*parts[0], *parts[1]])
 uses = st.lists(
     st.builds(
@@ -141,6 +158,8 @@ all_facts = st.builds(
     lookups=st.just(()) | uses,
     now=st.just(datetime(2026, 3, 2, tzinfo=UTC)),
     reason=st.none() | st.just("because"),
+    locks=st.booleans(),
+    groups=st.sampled_from([None, None, Groups(counted=(0,)), Groups(uncounted="nobody counts")]),
 )
 
 
@@ -160,7 +179,7 @@ def looser_limits(before, after):
         for name in ("max_rows", "timeout_ms")
         if getattr(before.limits, name) is not None
         and (getattr(after.limits, name) is None or getattr(after.limits, name) > getattr(before.limits, name))
-    ]
+    ] + (["min_group"] if (after.limits.min_group or 0) < (before.limits.min_group or 0) else [])
 
 
 # The laws: each takes a decision point, so that a wrong one can be shown to break it.
@@ -227,7 +246,7 @@ def law_a_hold_never_allows(decide_):
 
 def law_no_rule_loosens_what_a_rule_decided(decide_):
     @quick(decide_)
-    @given(rule_lists, rules() | st.sampled_from([replace(OPEN, id="added"), KEEP_ALL]), all_facts)
+    @given(rule_lists, rules() | st.sampled_from([replace(OPEN, id="added"), KEEP_ALL, LIMITED_LESS]), all_facts)
     def law(rules_, added, facts):
         before = decide_(PolicySet.of([one_policy(rules_)]), facts)
         after = decide_(PolicySet.of([one_policy([*rules_, added])]), facts)
@@ -236,6 +255,20 @@ def law_no_rule_loosens_what_a_rule_decided(decide_):
         if before.effect is not Effect.DENY and after.effect is not Effect.DENY:
             assert not looser_masks(before, after)
             assert not looser_limits(before, after)
+            assert set(before.budgets) <= set(after.budgets)
+
+    return law
+
+
+def law_a_minimum_is_never_passed_over(decide_):
+    @quick(decide_)
+    @given(rule_lists, all_facts)
+    def law(rules_, facts):
+        decision = decide_(PolicySet.of([one_policy(rules_)]), facts)
+        if decision.effect is Effect.DENY or facts.groups is None or facts.groups.counted:
+            return
+        heard = matching(PolicySet.of([one_policy(rules_)]), facts)
+        assert not any(hearing.rule.limits.min_group for hearing in heard)
 
     return law
 
@@ -290,6 +323,7 @@ LAWS = {
     "operators": law_every_shown_category_has_an_operator,
     "observe": law_observing_changes_no_answer,
     "voice": law_every_probe_has_a_voice,
+    "minimum": law_a_minimum_is_never_passed_over,
 }
 
 
@@ -370,7 +404,27 @@ def probes_are_free(policies, facts):
     return decide(policies, replace(facts, probes=(), lookups=()))
 
 
+def smallest_minimum(policies, facts):
+    """The smallest of every limit, which of a minimum is the loosest."""
+    decision = decide(policies, facts)
+    given_ = [hearing.rule.limits.min_group for hearing in matching(policies, facts)]
+    least = min((each for each in given_ if each is not None), default=None)
+    return replace(decision, limits=replace(decision.limits, min_group=least))
+
+
+def one_budget(policies, facts):
+    decision = decide(policies, facts)
+    return replace(decision, budgets=decision.budgets[:1])
+
+
+def uncounted_is_allowed(policies, facts):
+    return decide(policies, replace(facts, groups=None))
+
+
 PLANTED = [
+    ("any rule", smallest_minimum),
+    ("any rule", one_budget),
+    ("minimum", uncounted_is_allowed),
     ("order", order_of_writing),
     ("deny", not_denied_is_allowed),
     ("tightening hold", any_hold_opens),

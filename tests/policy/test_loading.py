@@ -84,6 +84,10 @@ def test_a_folder_becomes_policies_and_catalogues(folder):
 
 def test_settings_name_which_catalogue_describes_which_database(folder):
     (folder / "hoop.yaml").write_text(SETTINGS.replace("shop:", "warehouse:"))
+    policy = folder / "policies" / "support.yaml"
+    with pytest.raises(SettingsError, match="the settings have no database 'shop'"):
+        load_governance(load_settings())
+    policy.write_text(policy.read_text().replace("databases: [shop]", "databases: [warehouse]"))
     policies, catalogues_ = load_governance(load_settings())
     assert list(catalogues_) == ["warehouse"]
     assert catalogues_["warehouse"].name == "shop"
@@ -202,7 +206,7 @@ def judging(folder, build, monkeypatch):
     """The live judge, replaced: every statement reads customers."""
     opened = []
 
-    async def open_judge(config, *, schema=None, policies=None):
+    async def open_judge(config, *, schema=None, policies=None, search_paths=None):
         opened.append((config, schema, policies))
         return FakeJudge(load_policies(folder / "policies").policies, build.facts())
 
@@ -291,7 +295,7 @@ def test_every_key_is_documented(name):
     page = (ROOT / "docs/policy.md").read_text(encoding="utf-8")
     keys = keys_of(MODELS[name])
     assert len(keys) > 10 or name != "policy"
-    documented = set(re.findall(r"`([a-z_]+)(?:`|:)", page))
+    documented = set(re.findall(r"`([a-z0-9_]+)(?:`|:)", page))
     assert keys - documented == set()
 
 

@@ -78,6 +78,13 @@ def test_any_tables_is_about_one_of_those_reached(build):
     assert not heard(build, rule, relations=T()).matched
 
 
+def test_functions_any_is_about_one_of_those_called(build):
+    rule = build.rule(then=Effect.DENY, functions_any=["a.f(bigint)", "a.g()"])
+    assert heard(build, rule, functions=T({"a.f(bigint)", "lower(text)"})).matched
+    assert not heard(build, rule, functions=T({"a.f(integer)"})).matched
+    assert not heard(build, rule).matched
+
+
 USES = [
     ("shows_any", {"shows": ["contact"]}, True),
     ("shows_any", {"shows": ["contact", "health"]}, True),

@@ -6,9 +6,9 @@ from hoop_mcp.policy.cases import read_tests, unknown_rules
 from hoop_mcp.policy.coherence import faults_together
 from hoop_mcp.policy.document import read_policy
 from hoop_mcp.policy.rules import PolicySet
-from hoop_mcp.settings import Provider, read_settings
+from hoop_mcp.settings import LimitSettings, Provider, read_settings
 from hoop_mcp.sql.catalogue import read_catalogue
-from hoop_mcp.terms import ColumnRef, Effect, Limits, Operator, Verb
+from hoop_mcp.terms import Budget, ColumnRef, Effect, Limits, Operator, Verb
 
 ALLOW = """
 id: open
@@ -45,7 +45,8 @@ rules:
       clients: [claude-code]
     then: hold
     mask: {identity: keep, contact: {operator: partial, last: 2}, location: {operator: generalise, keep: 1}}
-    limits: {max_rows: 100, max_bytes: 200kB, timeout: 5s}
+    limits: {max_rows: 100, max_bytes: 200kB, min_group: 5, timeout: 5s}
+    budget: {rows: 1000, lookups: 50, failures: 5, per: day, then: refuse}
     require: {reason: true, ticket: 'SUP-\\d+'}
     approval: {from: [support-lead]}
     because: Everything that is built, in one rule.
@@ -60,7 +61,8 @@ def test_every_key_that_is_built_arrives_as_what_it_means():
     assert rule.when.kind == {Verb.READ, Verb.WRITE}
     assert rule.when.only_tables == {"public.customers", "app.Customers"}
     assert (rule.when.hours.opens, rule.when.hours.closes, rule.when.hours.days) == (1320, 360, {0, 4})
-    assert rule.limits == Limits(max_rows=100, max_bytes=200_000, timeout_ms=5_000)
+    assert rule.limits == Limits(max_rows=100, max_bytes=200_000, min_group=5, timeout_ms=5_000)
+    assert rule.budget == Budget("everything", 86_400, rows=1_000, lookups=50, failures=5)
     assert {mask.category: (mask.operator, mask.options) for mask in rule.masks} == {
         "identity": (Operator.KEEP, ()),
         "contact": (Operator.PARTIAL, (("last", 2),)),
@@ -89,17 +91,53 @@ RULE_FAULTS = {
         "id: r\nwhen: {only_tables: [a.x], bounded: true}\nthen: allow\nbecause: Because of it.",
         "rules[0].when.bounded: not enforced yet",
     ),
-    "functions_any": (
+    "a function by another spelling": (
         "id: r\nwhen: {functions_any: [a.f(int4)]}\nthen: deny\nbecause: Because of it.",
-        "rules[0].when.functions_any: not enforced yet",
+        "rules[0].when.functions_any[0]: 'a.f(int4)': PostgreSQL writes the type int4 as integer",
     ),
-    "min_group": (
-        "id: r\nwhen: {no_tables: true}\nthen: allow\nlimits: {min_group: 5}\nbecause: Because of it.",
-        "rules[0].limits.min_group: not enforced yet",
+    "a function without its schema": (
+        "id: r\nwhen: {functions_any: [f(bigint)]}\nthen: deny\nbecause: Because of it.",
+        "rules[0].when.functions_any[0]: 'f(bigint)' is not a function: write schema.name(type,type)",
     ),
-    "budget": (
-        "id: r\nwhen: {no_tables: true}\nthen: allow\nbudget: {rows: 5}\nbecause: Because of it.",
-        "rules[0].budget: not enforced yet",
+    "a function without its arguments": (
+        "id: r\nwhen: {functions_any: [a.f]}\nthen: deny\nbecause: Because of it.",
+        "rules[0].when.functions_any[0]: 'a.f' is not a function: write schema.name(type,type)",
+    ),
+    "a type without its schema": (
+        "id: r\nwhen: {functions_any: [a.f(mood)]}\nthen: deny\nbecause: Because of it.",
+        "'mood' is no built-in type; a type of your own needs its schema",
+    ),
+    "a type with a length": (
+        "id: r\nwhen: {functions_any: ['a.f(numeric(10,2))']}\nthen: deny\nbecause: Because of it.",
+        "a function's types have no length",
+    ),
+    "a function of PostgreSQL's": (
+        "id: r\nwhen: {functions_any: [pg_catalog.lower(text)]}\nthen: deny\nbecause: Because of it.",
+        "PostgreSQL's own functions are judged by this product",
+    ),
+    "a minimum of one": (
+        "id: r\nwhen: {no_tables: true}\nthen: allow\nlimits: {min_group: 1}\nbecause: Because of it.",
+        "rules[0].limits.min_group: every group has one person at least: give 2 or more",
+    ),
+    "a budget of people": (
+        "id: r\nwhen: {no_tables: true}\nthen: allow\nbudget: {people: 5}\nbecause: Because of it.",
+        "rules[0].budget.people: not enforced yet",
+    ),
+    "a budget that holds": (
+        "id: r\nwhen: {no_tables: true}\nthen: allow\nbudget: {rows: 5, then: hold}\nbecause: Because of it.",
+        "rules[0].budget.then: 'hold' is not enforced yet: write refuse",
+    ),
+    "a budget of nothing": (
+        "id: r\nwhen: {no_tables: true}\nthen: allow\nbudget: {per: day}\nbecause: Because of it.",
+        "rules[0].budget: say what is counted: rows, lookups or failures",
+    ),
+    "a budget of a deny": (
+        "id: r\nwhen: {}\nthen: deny\nbudget: {rows: 5}\nbecause: Because of it.",
+        "rules[0].budget: has no meaning in a rule that denies",
+    ),
+    "a budget by the week": (
+        "id: r\nwhen: {no_tables: true}\nthen: allow\nbudget: {rows: 5, per: week}\nbecause: Because of it.",
+        "rules[0].budget.per: 'week' is not known here; known: day, hour",
     ),
     "quorum": (
         "id: r\nwhen: {no_tables: true}\nthen: hold\napproval: {from: [a], quorum: 1}\nbecause: Because of it.",
@@ -272,8 +310,32 @@ CATALOGUE_FAULTS = {
     "another word than restricted": (": restricted", ": closed", "'closed' is not known here"),
     "a capital without quotes": ("audit.api_keys", "audit.API_keys", "'audit.API_keys' is not a table"),
     "a word of the language": ("{contact:", "{unclassified: {data_subjects: [x]}, contact:", "a word of the language"),
-    "functions": ("tables:", "functions: {}\ntables:", "functions: not enforced yet"),
-    "extensions": ("tables:", "extensions: {pg_trgm: '1.6'}\ntables:", "extensions: not enforced yet"),
+    "a function by another spelling": (
+        "tables:",
+        f"functions: {{a.f(int8): {{vouched_by: x, sha256: {'0' * 64}, returns: [none]}}}}\ntables:",
+        "PostgreSQL writes the type int8 as bigint",
+    ),
+    "a hash that is none": (
+        "tables:",
+        "functions: {a.f(bigint): {vouched_by: x, sha256: 12ab, returns: [none]}}\ntables:",
+        "functions.a.f(bigint).sha256: a SHA-256 is expected here",
+    ),
+    "a result of an unknown category": (
+        "tables:",
+        f"functions: {{a.f(bigint): {{vouched_by: x, sha256: {'0' * 64}, returns: [contcat]}}}}\ntables:",
+        "the category 'contcat' is not declared; did you mean 'contact'?",
+    ),
+    "a result both personal and not": (
+        "tables:",
+        f"functions: {{a.f(bigint): {{vouched_by: x, sha256: {'0' * 64}, returns: [contact, none]}}}}\ntables:",
+        "a result is not personal, or it holds categories: not both",
+    ),
+    "a result that nobody describes": (
+        "tables:",
+        f"functions: {{a.f(bigint): {{vouched_by: x, sha256: {'0' * 64}, returns: []}}}}\ntables:",
+        "functions.a.f(bigint).returns",
+    ),
+    "a version that is none": ("tables:", "extensions: {pg_trgm: ''}\ntables:", "extensions.pg_trgm"),
     "recognizers": ("tables:", "recognizers: []\ntables:", "recognizers: not enforced yet"),
     "session": ("tables:", "session: {a: b}\ntables:", "session: not enforced yet"),
 }
@@ -389,6 +451,15 @@ def settings_faults(text):
     return [str(fault) for fault in read_settings(text, "hoop.yaml", "/srv/shop")[1]]
 
 
+def test_limits_not_given_keep_their_defaults():
+    settings, found = read_settings(
+        SETTINGS.replace("policies:", "limits: {failures: 9}\npolicies:"), "hoop.yaml", "/srv"
+    )
+    assert not found
+    assert settings.limits == LimitSettings(failures=9)
+    assert read_settings(SETTINGS, "hoop.yaml", "/srv")[0].limits == LimitSettings(500, 200, 50, 4, 16)
+
+
 def test_settings_are_one_object_with_absolute_paths():
     settings, found = read_settings(SETTINGS, "hoop.yaml", "/srv/shop")
     assert not found
@@ -441,7 +512,10 @@ SETTINGS_FAULTS = {
     "anchors": ("{path:", "{anchors: [x], path:", "journal.anchors: not built yet"),
     "retention": ("{path:", "{retention: 30d, path:", "journal.retention: not built yet"),
     "approvals": ("policies:", "approvals: {}\npolicies:", "approvals: not built yet"),
-    "limits": ("policies:", "limits: {max_concurrent: 3}\npolicies:", "limits: not built yet"),
+    "an unknown limit": ("policies:", "limits: {runing: 3}\npolicies:", "did you mean 'running'?"),
+    "no lookups": ("policies:", "limits: {lookups: 0}\npolicies:", "limits.lookups: a whole number from 1"),
+    "more at once than there is room": ("policies:", "limits: {running: 7}\npolicies:", "must be at most 6"),
+    "a queue nobody waits in": ("policies:", "limits: {waiting: 5000}\npolicies:", "must be at most 1000"),
     "an unknown risk": ("policies:", "accepted_risks: [superusr]\npolicies:", "did you mean 'superuser'?"),
     "an unknown key": ("policies:", "polices: x\npolicies:", "did you mean 'policies'?"),
     "no identity": ("identity: {local: {roles: [b-role, a-role], purposes: [support]}}\n", "", "identity: this key"),

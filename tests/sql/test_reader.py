@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hoop_mcp.errors import CODES, Refused
 from hoop_mcp.sql import reader
+from hoop_mcp.sql.commands import WORDS
 from hoop_mcp.sql.reader import read
 from hoop_mcp.terms import RelationName, Verb
 
@@ -142,9 +143,22 @@ def test_no_other_kind_of_statement_is_read(sql):
     assert refusal(sql) in ("HOOP203", "HOOP205"), sql
 
 
-def test_explain_is_told_apart_so_that_the_agent_learns_the_tool():
-    with pytest.raises(Refused, match="tool of its own"):
-        read("explain select 1")
+@pytest.mark.parametrize("word", sorted(WORDS))
+def test_each_command_is_named_and_says_what_to_do_instead(word):
+    for sql in (word, f"{word.lower()} x", f"/* c */ {word} (x) y 'z'; SELECT 1"):
+        with pytest.raises(Refused) as refused:
+            read(sql)
+        assert refused.value.code == "HOOP205"
+        assert refused.value.reason.startswith(f"{word} ")
+        assert len(refused.value.instead) > 20
+
+
+def test_a_name_that_is_no_command_is_not_called_one():
+    for sql in ("frobnicate x", "ch", "x AS y", "a.b"):
+        with pytest.raises(Refused) as refused:
+            read(sql)
+        assert refused.value.code in ("HOOP203", "HOOP205")
+        assert "ALIAS" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +187,13 @@ def test_select_into_makes_a_table_and_is_refused(sql):
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM t FOR UPDATE)",
     ],
 )
-def test_row_locks_are_refused_wherever_they_stand(sql):
-    assert refusal(sql) == "HOOP218"
+def test_row_locks_are_seen_wherever_they_stand(sql):
+    assert read(sql).locks
+    assert read(sql).verb is Verb.READ
+
+
+def test_a_statement_without_row_locks_has_none():
+    assert not read("SELECT 'FOR UPDATE' AS \"for update\" FROM t -- FOR UPDATE").locks
 
 
 @pytest.mark.parametrize(
@@ -417,6 +436,7 @@ def test_the_parser_never_logs_what_it_reads(capsys, caplog):
     secret = "zebra_secret"
     with caplog.at_level(logging.DEBUG):
         for sql in (
+            f"RENAME {secret}",
             f"LISTEN {secret}",
             f"ALTER TABLE {secret} FROBNICATE",
             f"EXECUTE {secret}",
@@ -450,7 +470,7 @@ def test_without_the_silencing_the_parser_would_log(caplog):
     silenced = log.level
     log.setLevel(logging.DEBUG)
     try:
-        refusal("ALTER TABLE zebra_secret FROBNICATE")
+        refusal("RENAME zebra_secret")
     finally:
         log.setLevel(silenced)
     assert "zebra_secret" in caplog.text

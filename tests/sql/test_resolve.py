@@ -701,7 +701,7 @@ def test_a_tracer_that_calls_personal_columns_clean_meets_permission_denied(stil
     analyst = Analyst({"lab": still.database}, PolicySet.of(()), lambda: None)
 
     async def line():
-        trail = SimpleNamespace(known=None, analysis=None, login=None)
+        trail = SimpleNamespace(known=None, analysis=None, login=None, principal=None)
         async with analyst.resolve(still.database, read(sql), trail) as (lease, resolved, _):
             assert trail.login is Login.CLEAN
             return await lease.execute(resolved, (), 10)

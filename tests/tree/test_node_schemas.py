@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hoop_mcp.sql import coercions, expressions, tracer
+from hoop_mcp.sql import coercions, constants, expressions, tracer, xml
 from hoop_mcp.sql.fields import FIELDS, OID_FIELDS, OLD_NAMES
 from hoop_mcp.sql.node_schemas import SUPPORTED_MAJORS, schema_for
 
@@ -125,7 +125,7 @@ def test_the_nodes_the_tracer_names_are_exactly_those_with_fields():
 
 def test_every_walked_field_is_read_by_name():
     """A field that nobody reads is a hole: the slice's lower bound was one."""
-    source = inspect.getsource(expressions) + inspect.getsource(tracer)
+    source = "".join(map(inspect.getsource, (constants, expressions, tracer, xml)))
     read = set(re.findall(r'"([A-Za-z_]+)"', source))
     elsewhere = {
         "agglevelsup",  # each argument says its own level
