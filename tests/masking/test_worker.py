@@ -221,7 +221,8 @@ async def test_a_worker_that_does_not_say_just_one_answer_is_replaced_and_nothin
 
 async def test_a_worker_that_speaks_unasked_is_replaced_before_the_next_call(monkeypatch):
     talks = "\nread(); os.write(1, answer(b'one'))\nread(); os.write(1, answer(b'two'))\nread()"
-    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + "\nos.write(1, answer(b'zero'))" + talks))
+    soon = "\nimport time; time.sleep(0.1); os.write(1, answer(b'zero'))"
+    monkeypatch.setattr(mask_worker, "_COMMAND", ("-c", FAKE + soon + talks))
     fake = await MaskWorker.start(deadline_s=5, key=KEY)
     worker = await fake._running()
     while not worker.channel.lost:
