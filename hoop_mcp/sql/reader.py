@@ -16,10 +16,11 @@ import re
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import sqlglot
 from sqlglot import Dialect, exp
+from sqlglot.dialects.postgres import Postgres
 from sqlglot.tokens import TokenType  # type: ignore[attr-defined]  # re-exported without __all__
 
 from hoop_mcp.errors import Refused
@@ -48,6 +49,30 @@ _QUICK_JOINS = 6
 _PARAMETER_DIGITS = 3
 
 _POSTGRES = Dialect.get_or_raise("postgres")
+_QUOTED_BY_DOLLARS = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
+
+
+class _WithoutDollarQuotes(Postgres):
+    """For a text in which no ``$tag$`` stands, so that each ``$`` begins a parameter.
+
+    The dialect's own tokenizer takes ``$1`` for the beginning of a dollar quote, looks for its end, and loses its place
+    where a doubled quote (``''``) comes before it.
+    """
+
+    class Tokenizer(Postgres.Tokenizer):
+        """As the dialect's."""
+
+        HEREDOC_STRINGS: ClassVar[list[str | tuple[str, str]]] = []
+        SINGLE_TOKENS: ClassVar[dict[str, TokenType]] = {**Postgres.Tokenizer.SINGLE_TOKENS, "$": TokenType.PARAMETER}
+
+
+_PARAMETERS_ONLY = _WithoutDollarQuotes()
+
+
+def _dialect(sql: str) -> Dialect:
+    return _POSTGRES if _QUOTED_BY_DOLLARS.search(sql) else _PARAMETERS_ONLY
+
+
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
 _OPERANDS = frozenset({TokenType.NULL, TokenType.TRUE, TokenType.FALSE, TokenType.STAR, TokenType.COMMA})
@@ -160,7 +185,7 @@ def check_text(sql: str) -> None:
 def _tokens(sql: str) -> list[Any]:
     """The words of a text; asked for several times while it is read. Nobody changes the list."""
     try:
-        return list(_POSTGRES.tokenize(sql))
+        return list(_dialect(sql).tokenize(sql))
     except Exception:
         raise _unreadable() from None
 
@@ -237,7 +262,7 @@ def _parse(sql: str, tokens: list[Any]) -> exp.Expr:
 
 def _roots(sql: str) -> list[exp.Expr | None] | None:
     try:
-        return list(_POSTGRES.parser().parse(_tokens(sql), sql))
+        return list(_dialect(sql).parser().parse(_tokens(sql), sql))
     except RecursionError:
         raise _too_large("it nests too deep to read") from None
     except Exception:  # sqlglot raises TypeError and worse on odd input: unread is unread
@@ -387,7 +412,7 @@ def _unreadable(where: str = "") -> Refused:
 def _stop(sql: str) -> str:
     """`` from line 1, column 9 on``: where the reader got no further, if it says so; none of its own words."""
     try:
-        sqlglot.parse(sql, read="postgres")
+        sqlglot.parse(sql, read=_dialect(sql))
     except sqlglot.ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, end, word = first.get("line"), first.get("col"), first.get("highlight")

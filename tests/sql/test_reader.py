@@ -474,3 +474,17 @@ def test_without_the_silencing_the_parser_would_log(caplog):
     finally:
         log.setLevel(silenced)
     assert "zebra_secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters"),
+    [
+        ("SELECT 1 FROM a WHERE x = $1 AND b <> ''", 1),
+        ("SELECT $1, ''", 1),
+        ("SELECT $1, 'it''s', $12, 'more''', $3", 12),
+        ("SELECT $$it's$$, $1", 1),
+        ("SELECT $tag$ $1 '' $tag$, $2", 2),
+    ],
+)
+def test_parameters_beside_doubled_quotes_and_dollar_quotes_are_counted(sql, parameters):
+    assert read(sql).parameters == parameters
