@@ -39,11 +39,15 @@ _COPIES = re.compile(r"\\[0-9&]")
 
 _ROOT, _KEY = 27, 25
 _LAX = 0x8000_0000
+_OBJECT = 0x2000_0000
 _VERSION = 1
 
 
 def constant(expression: Any, types: Mapping[int, TypeFacts]) -> int | str | None:
-    """The value of a constant of a type read here (int4, text and its kin, name, jsonpath); None for anything else."""
+    """The value of a constant of a type read here; None for anything else.
+
+    Read are int4, bool, text and its kin, name, jsonpath, and of jsonb whether it is an object.
+    """
     while type(expression) is Node and expression.tag == "RELABELTYPE":
         expression = expression["arg"]
     if type(expression) is not Node or expression.tag != "CONST" or expression["constisnull"] != "false":
@@ -54,12 +58,16 @@ def constant(expression: Any, types: Mapping[int, TypeFacts]) -> int | str | Non
         return None
     if kind.name == "int4":
         return int.from_bytes(octets[:4], "little", signed=True)  # a by-value datum prints eight bytes, host order
+    if kind.name == "bool":
+        return "true" if octets[0] else "false"
     if kind.name in _TEXTS and _whole(octets):
         return octets[_HEADER:].decode("utf-8", "replace")
     if kind.name == "name":
         return octets.rstrip(b"\0").decode("utf-8", "replace")
     if kind.name == "jsonpath" and _whole(octets):
         return _path(octets[_HEADER:])
+    if kind.name == "jsonb" and _whole(octets):
+        return _document(octets[_HEADER:])
     return None
 
 
@@ -102,6 +110,11 @@ def _path(octets: bytes) -> str | None:
             return None
         place += number
     return None
+
+
+def _document(octets: bytes) -> str | None:
+    """``{}`` for an object, whatever is in it; None for any other document (utils/jsonb.h, JB_FOBJECT)."""
+    return "{}" if len(octets) >= 4 and int.from_bytes(octets[:4], "little") & _OBJECT else None
 
 
 def _simple_pattern(value: str) -> bool:

@@ -404,7 +404,9 @@ class ExpressionTracer(ABC):
             if condition.test in "^@":
                 continue  # asked of every call, personal or not
             argument = places.get(condition.place - 1)
-            if argument is None or flows[condition.place - 1]:
+            if argument is None:
+                continue  # left out: the default, which PostgreSQL itself gave it, meets what is asked
+            if flows[condition.place - 1]:
                 return False
             if not condition.met_by(constant(argument, self._facts.types)):
                 return False

@@ -40,7 +40,12 @@ class Condition:
             return isinstance(value, str) and all(SHAPES[shape](value) for shape in self.words)
         if not isinstance(value, int):
             return False
-        return {">=": value >= self.bound, ">": value > self.bound, "!=": value != self.bound}[self.test]
+        return {
+            ">=": value >= self.bound,
+            "<=": value <= self.bound,
+            ">": value > self.bound,
+            "!=": value != self.bound,
+        }[self.test]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def vouched_functions() -> Mapping[str, Vouched]:
 
 
 def _condition(text: str) -> Condition:
-    for test in (">=", "!=", ">", "=", "~", "^", "@"):
+    for test in (">=", "<=", "!=", ">", "=", "~", "^", "@"):
         place, found, bound = text.partition(test)
         if found:
             if test == "^":

@@ -246,7 +246,11 @@ def law_a_hold_never_allows(decide_):
 
 def law_no_rule_loosens_what_a_rule_decided(decide_):
     @quick(decide_)
-    @given(rule_lists | rule_lists.map(lambda several: [*several, LIMITED]), rules() | st.sampled_from([replace(OPEN, id="added"), KEEP_ALL, LIMITED_LESS]), all_facts)
+    @given(
+        rule_lists | rule_lists.map(lambda several: [*several, LIMITED]),
+        rules() | st.sampled_from([replace(OPEN, id="added"), KEEP_ALL, LIMITED_LESS]),
+        all_facts,
+    )
     def law(rules_, added, facts):
         before = decide_(PolicySet.of([one_policy(rules_)]), facts)
         after = decide_(PolicySet.of([one_policy([*rules_, added])]), facts)
