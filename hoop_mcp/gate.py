@@ -37,7 +37,6 @@ from hoop_mcp.limits.sieve import sieve_for
 from hoop_mcp.masking.plan import MaskPlan, plan
 from hoop_mcp.policy.reach import reachable, standing_masks
 from hoop_mcp.sql.plans import MOST_LINES, plan_form, told
-from hoop_mcp.sql.requests import read_request
 from hoop_mcp.sql.resolved import Login
 from hoop_mcp.terms import (
     Answer,
@@ -61,18 +60,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
-    from hoop_mcp.analyst import Database
+    from hoop_mcp.analyst import Database, Lease
     from hoop_mcp.masking.apply import Masked
     from hoop_mcp.policy.rules import PolicySet
-    from hoop_mcp.terms import Credential, Event, JsonValue, Outcome, Principal, Receipt, Request, ToolCall
+    from hoop_mcp.sql.plans import PlanForm
+    from hoop_mcp.sql.resolved import Resolved
+    from hoop_mcp.terms import Analysis, Credential, Event, JsonValue, Outcome, Principal, Receipt, Request, ToolCall
 
 DEFAULT_ROWS = 200
 MOST_BYTES = 256_000
-
-
-async def read_here(sql: str) -> Request:
-    """Read in this process, however long it takes: for a gate whose callers are trusted. Servers hand in another."""
-    return read_request(sql)
 
 
 class Journal(Protocol):
@@ -110,7 +106,7 @@ class Gate:
         masker: Masker,
         now: Callable[[], datetime],
         engine: str,
-        reading: Callable[[str], Awaitable[Request]] = read_here,
+        reading: Callable[[str], Awaitable[Request]],
         allowance: Allowance | None = None,
     ) -> None:
         self._identify = identify
@@ -260,9 +256,7 @@ class Gate:
                 raise refused_by(decision)
             form = plan_form(analysis, decision.limits, analyze=request.analyze)
             await self._journal.record(trail.intent())
-            with one_no(analysis):
-                async with asyncio.timeout((decision.limits.timeout_ms or TIMEOUT_MS) / 1000 + 1):
-                    lines = told(form, await lease.plan(resolved, ask.params, form))
+            lines = await _planned(lease, resolved, analysis, decision, ask, form)
             await lease.unchanged(resolved)
         return await self._text(trail, decision, "QUERY PLAN", lines, plan_notices(form, request.omitted), started)
 
@@ -319,7 +313,7 @@ class Gate:
                 except Refused as untold:
                     notices = (untold.reason,)
                 else:
-                    lines = told(form, await lease.plan(resolved, ask.params, form))
+                    lines = await _planned(lease, resolved, analysis, decision, ask, form)
                     notices = plan_notices(form, omitted)
             await lease.unchanged(resolved)
         masked = await self._masker.mask(_PLAN_OF_PLANS, [(line,) for line in lines])
@@ -414,6 +408,15 @@ class Gate:
         """Wait until everything there was to tell is told."""
         if self._telling:
             await asyncio.wait(self._telling, timeout=5)
+
+
+async def _planned(
+    lease: Lease, resolved: Resolved, analysis: Analysis, decision: Decision, ask: RunSql, form: PlanForm
+) -> list[str]:
+    """The lines of a plan that may be told; planning folds constants and runs stable functions, so it is bounded."""
+    with one_no(analysis):
+        async with asyncio.timeout((decision.limits.timeout_ms or TIMEOUT_MS) / 1000 + 1):
+            return told(form, await lease.plan(resolved, ask.params, form))
 
 
 def _figures(body: bytes, shown: Masked, rows: int, *, truncated: bool, started: float) -> dict[str, JsonValue]:

@@ -15,6 +15,7 @@ from hoop_mcp.masking.apply import Masked
 from hoop_mcp.policy.rules import MaskChoice, Policy, PolicySet, Rule, When
 from hoop_mcp.sql.catalogue import Catalogue, Category, Classification
 from hoop_mcp.sql.plans import PlanForm
+from hoop_mcp.sql.requests import read_request
 from hoop_mcp.sql.resolved import Login, Resolved
 from hoop_mcp.terms import (
     Analysis,
@@ -54,6 +55,10 @@ def policies(*, then=Effect.ALLOW, mode_masks=()):
     )
     scope = {"databases": frozenset({"shop"}), "roles": frozenset({"agent"}), "purposes": frozenset({"support"})}
     return PolicySet.of([Policy(name="p", owner="o", rules=(rule,), **scope)])
+
+
+async def read_here(sql):
+    return read_request(sql)
 
 
 class Rehearsal:
@@ -147,6 +152,7 @@ class Rehearsal:
             masker=self,
             now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
             engine="none",
+            reading=read_here,
         )
 
     def identify(self, credential):

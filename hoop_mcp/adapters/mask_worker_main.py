@@ -6,18 +6,14 @@ log: what fails is told to the parent by class name. It ends when its input ends
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import resource
-import signal
 from typing import TYPE_CHECKING
 
+from hoop_mcp.adapters.framed_process import confine, read_frame, write_all
 from hoop_mcp.masking import wire
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from hoop_mcp.masking.detect import Detector
     from hoop_mcp.masking.plan import MaskPlan
 
@@ -34,24 +30,17 @@ KNOWN_PLANS, LARGE_PLAN = 256, 16 << 10
 
 def main() -> None:
     """Serve until the input ends."""
-    replies = os.fdopen(os.dup(1), "wb", buffering=0)
-    # Whatever a library prints must not land between frames, nor a value on a terminal.
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle; it ends us by closing the pipe
-    with contextlib.suppress(ValueError, OSError):  # not every platform lets a process limit itself
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    replies = confine(MEMORY_LIMIT)
     requests = os.fdopen(0, "rb", buffering=READ_AT_ONCE)
-    key = _read(requests)
+    key = read_frame(requests)
     if key is None:
         return
     detector = _warm(key)
     known: dict[bytes, MaskPlan] = {}
-    _write(replies, b"ready")
-    while (payload := _read(requests)) is not None:
+    write_all(replies, wire.frame(b"ready"))
+    while (payload := read_frame(requests)) is not None:
         answer = _answer(payload, detector, key, known)
-        _write(replies, answer)
+        write_all(replies, wire.frame(answer))
         if len(answer) > LARGE_ANSWER:
             del payload, answer
             gc.collect()
@@ -96,21 +85,6 @@ def _answer(payload: bytes, detector: Detector, key: bytes, known: dict[bytes, M
         raise  # no telling what is half done: the server starts a new worker
     except Exception as raised:
         return wire.refusal(raised)
-
-
-def _read(stream: BinaryIO) -> bytes | None:
-    head = stream.read(wire.LENGTH)
-    if len(head) < wire.LENGTH:
-        return None
-    size = int.from_bytes(head, "big")
-    payload = stream.read(size)
-    return payload if len(payload) == size else None
-
-
-def _write(stream: BinaryIO, payload: bytes) -> None:
-    left = memoryview(wire.frame(payload))
-    while left:
-        left = left[stream.write(left) :]
 
 
 SAMPLES = tuple(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hoop_mcp
-from hoop_mcp.adapters.reading_worker_main import LENGTH
+from hoop_mcp.adapters.framed_process import LENGTH
 from hoop_mcp.errors import Refused
 from hoop_mcp.sql.reader import MAX_BYTES, is_quick
 from hoop_mcp.sql.requests import read_request

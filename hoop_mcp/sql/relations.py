@@ -19,7 +19,7 @@ from hoop_mcp.sql.tree import Node, NodeSchema, read_unwrapped
 from hoop_mcp.terms import ColumnRef
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from hoop_mcp.sql.catalogue import Catalogue
 
@@ -250,28 +250,20 @@ def _never_null(columns: Mapping[int, ColumnFacts], number: int) -> bool:
     return number in columns and columns[number].not_null
 
 
-def _holds_a_constant(tree: Any) -> bool:
+def _nodes(tree: Any) -> Iterator[Node]:
     stack = [tree]
     while stack:
         item = stack.pop()
         if type(item) is list:
             stack.extend(item)
         elif type(item) is Node:
-            if item.tag == "CONST":
-                return True
+            yield item
             stack.extend(value for value in item.values() if type(value) in (Node, list))
-    return False
+
+
+def _holds_a_constant(tree: Any) -> bool:
+    return any(node.tag == "CONST" for node in _nodes(tree))
 
 
 def _variables(tree: Any) -> set[int]:
-    found: set[int] = set()
-    stack = [tree]
-    while stack:
-        item = stack.pop()
-        if type(item) is list:
-            stack.extend(item)
-        elif type(item) is Node:
-            if item.tag == "VAR":
-                found.add(item.number("varattno"))
-            stack.extend(value for value in item.values() if type(value) in (Node, list))
-    return found
+    return {node.number("varattno") for node in _nodes(tree) if node.tag == "VAR"}

@@ -3,6 +3,7 @@ where that is broken."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -181,9 +182,9 @@ class Expressions(Places):
             return self.expression(kind, scope, CLEAN, 0)
         return f"(1 / ({number} - {number}))::{NAMES.get(kind, kind)}"
 
+    @abstractmethod
     def scalar(self, kind: str, scope: Scope, mood: Mood, depth: int) -> str:
         """A scalar sub-select; the statement grammar knows how."""
-        raise NotImplementedError
 
     def _special(self, kind: str, scope: Scope, mood: Mood, depth: int) -> str:
         def e(k: str, m: Mood = mood, d: int = depth) -> str:

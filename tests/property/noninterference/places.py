@@ -216,9 +216,9 @@ class Places(ABC):
         """Something of which there are fewer than rows: how many says what the values have in common."""
         return self.random.choice(COARSE).format(t=self.expression("text", scope, mood, 0))
 
+    @abstractmethod
     def membership(self, kind: str, scope: Scope, mood: Mood, depth: int) -> str:
         """EXISTS, IN, ANY over a sub-select; the statement grammar knows how."""
-        raise NotImplementedError
 
     def pattern(self) -> str:
         return self.random.choice(("'a%'", "'%e%'", "'^[a-m]'", "'_'", "'%'", "'S'"))
