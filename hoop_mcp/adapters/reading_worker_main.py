@@ -6,13 +6,19 @@ to run a parser over text that an agent wrote, for as long as its parent lets it
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import sys
+from typing import TYPE_CHECKING, Any
 
 from hoop_mcp.adapters.framed_process import LENGTH, confine, read_frame, write_all
 from hoop_mcp.errors import Refused
 from hoop_mcp.sql.requests import read_request
+from hoop_mcp.terms import Verb
+
+if TYPE_CHECKING:
+    from hoop_mcp.terms import Request
 
 MEMORY_LIMIT = 1 << 30
 """Bytes of address space (RLIMIT_AS)."""
@@ -27,9 +33,22 @@ def main() -> None:
         write_all(replies, len(answer).to_bytes(LENGTH, "big") + answer)
 
 
+def packed(request: Request) -> bytes:
+    """What the server unpacks, made of nothing but our terms whichever Python wrote it."""
+    written = io.BytesIO()
+    _Pickler(written, protocol=5).dump(request)
+    return written.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        # Python 3.11.0 to 3.11.3 writes a member of an enumeration as a call of getattr, which the server refuses.
+        return (Verb, (int(obj),)) if isinstance(obj, Verb) else NotImplemented
+
+
 def _answer(payload: bytes) -> bytes:
     try:
-        return b"+" + pickle.dumps(read_request(payload.decode("utf-8", "surrogatepass")), protocol=5)
+        return b"+" + packed(read_request(payload.decode("utf-8", "surrogatepass")))
     except Refused as refused:
         return b"-" + json.dumps([refused.code, refused.reason, refused.instead]).encode()
     except (RecursionError, MemoryError):

@@ -8,11 +8,12 @@ import time
 import pytest
 from support.bombs import FAMILIES, bombs
 
-from hoop_mcp.adapters import reading_worker
+from hoop_mcp.adapters import reading_worker, reading_worker_main
 from hoop_mcp.adapters.reading_worker import ReadingWorker
 from hoop_mcp.errors import Refused
 from hoop_mcp.sql.reader import is_quick, read
 from hoop_mcp.sql.requests import read_request
+from hoop_mcp.terms import Verb
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +144,14 @@ async def said(asked):
         return await asked
     except Refused as refused:
         return str(refused)
+
+
+def test_a_reading_is_packed_alike_whatever_this_python_makes_of_enumerations(monkeypatch):
+    def by_name(self, _protocol):
+        return getattr, (type(self), self.name)  # Python 3.11.0 to 3.11.3
+
+    monkeypatch.setattr(Verb, "__reduce_ex__", by_name)
+    request = read_request("SELECT id FROM customers")
+    with pytest.raises(pickle.UnpicklingError):
+        reading_worker._request(b"+" + pickle.dumps(request, protocol=5))
+    assert reading_worker._request(b"+" + reading_worker_main.packed(request)) == request
